@@ -1,0 +1,41 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both make .venv first where it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: setup demo test lint types benchmark docs chromium clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/surefoot compare
+	@echo "Open runs/demo/report.html in a browser."
+
+test: $(READY) lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/demo.py
+
+# The browser that opens the report page in the tests; without it that test is skipped and says so.
+chromium:
+	command -v chromium || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
