@@ -1,0 +1,45 @@
+"""What is random in data and captions: a hash of seeds and positions.
+
+So it depends neither on workers and ranks, nor on what was drawn before, nor on the release of a random generator.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDER, CROP, CHOICE = 1, 2, 3  # what a draw is for, so that no two uses share their numbers
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
+
+
+def permutation(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order (count,) in which epoch `epoch` reads a split."""
+    return np.argsort(_hash(seed, ORDER, np.int64(epoch), np.arange(count)), kind="stable")
+
+
+def crop_draws(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) for each image and view: (n, count), by SplitMix64."""
+    states = _hash(seed, CROP, index, view)[:, None]
+    bits = _mixed(states + GOLDEN * np.arange(1, count + 1, dtype=np.uint64))
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def choices(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.int64]:
+    """A whole number in 0..count-1 for each image and view: (n,). ValueError where there is nothing to choose from."""
+    if count < 1:
+        raise ValueError(f"count is {count}; there must be at least one thing to choose from")
+    # the bias of a modulo is below 2^-50 for any sensible count
+    return (_hash(seed, CHOICE, index, view) % np.uint64(count)).astype(np.int64)
+
+
+def _hash(seed: int, use: int, first: NDArray[np.int64] | np.int64, second: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """64 random-looking bits for each (seed, use, first, second)."""
+    state = np.array([seed], dtype=np.uint64)
+    for part in (np.int64(use), first, second):
+        state = _mixed(state) + np.asarray(part).astype(np.uint64)
+    return _mixed(state)
+
+
+def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea and Flood, 2014); products wrap around."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

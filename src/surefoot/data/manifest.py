@@ -1,0 +1,243 @@
+"""One reader for what users have: a folder, a CSV or Parquet file, a zip of either. It gives a Table of rows.
+
+The accepted layouts are described in `surefoot.tasks.folder`. Which rows train and which test is left to `partition`.
+"""
+
+import csv
+import io
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from surefoot.data.sources import FolderSource, ZipSource
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+COLUMNS = ("path", "label", "split", "domain", "group")
+LAYOUTS = """expected one of
+  train/<class>/*.jpg, and optionally validation/<class>/, test/<class>/ and <shift>/<class>/
+  <domain>/<class>/*.jpg
+  <split>/<domain>/<class>/*.jpg or <domain>/<split>/<class>/*.jpg
+  <class>/*.jpg
+  a manifest.csv or manifest.parquet with the columns path, label (and optionally split, domain, group)"""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """What a classes.yaml says. `index` maps folder names, names and synonyms to positions in `names`.
+
+    Where `complete`, there are no other classes; else `index` only renames labels that stand in the data.
+    """
+
+    names: tuple[str, ...] = ()
+    index: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = False
+    templates: tuple[str, ...] = ()
+    contexts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a data set, a list for each column, "" where a row says nothing; splits are "train", "validation", "test"
+    or ""; `origin` is for messages."""
+
+    source: FolderSource | ZipSource
+    origin: str
+    path: Sequence[str]
+    label: Sequence[str]
+    split: Sequence[str]
+    domain: Sequence[str]
+    group: Sequence[str]
+    classes: ClassList
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+
+def read_table(root: str, *, images: str = "") -> Table:
+    """Read a folder, zip, CSV or Parquet file; paths in the latter are relative to `images` or else to the file.
+
+    Raises FileNotFoundError for what is not there and ValueError for what is not understood.
+    """
+    if not root:
+        raise ValueError("task.root is empty; give a folder, a zip, or a CSV or Parquet file")
+    path = Path(root).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"task.root={root!r}: no such file or folder (from {Path.cwd()})")
+    if path.is_dir():
+        return _read_tree(FolderSource(path), "")
+    if path.suffix.lower() == ".zip":
+        archive = ZipSource(path)
+        return _read_tree(archive, _wrapping_folder(archive.files()))
+    if path.suffix.lower() in (".csv", ".parquet"):
+        folder = FolderSource(Path(images).expanduser() if images else path.parent)
+        beside = path.parent / "classes.yaml"
+        classes = read_classes(beside.read_bytes(), str(beside)) if beside.exists() else ClassList()
+        return _read_rows(path.read_bytes(), folder, "", str(path), classes)
+    raise ValueError(f"task.root={root!r} is a {path.suffix or 'plain'} file; give a folder, .zip, .csv or .parquet")
+
+
+def read_classes(data: bytes, origin: str) -> ClassList:
+    """Read a classes.yaml: `classes` (a list, or a map from folder to display name), `templates`, `contexts`."""
+    try:
+        content = yaml.safe_load(data.decode("utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{origin} is not valid YAML in UTF-8: {error}") from error
+    if not isinstance(content, dict) or not set(content) <= {"classes", "templates", "contexts"}:
+        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{origin}: expected the keys classes, templates and contexts, found {found}")
+    entries = content.get("classes", {})
+    if isinstance(entries, dict):
+        complete, classes = False, [{"name": name, "folder": folder} for folder, name in entries.items()]
+    elif isinstance(entries, list):
+        complete, classes = True, [{"name": entry} if isinstance(entry, str) else entry for entry in entries]
+    else:
+        raise ValueError(f"{origin}: classes must be a list or a map, not {type(entries).__name__}")
+    index: dict[str, int] = {}
+    for position, entry in enumerate(classes):
+        for key in _keys_of_class(entry, origin):
+            if index.setdefault(key, position) != position:
+                raise ValueError(
+                    f"{origin}: {key!r} stands for two classes; each name, folder and synonym must be one's"
+                )
+    return ClassList(
+        names=tuple(str(entry["name"]) for entry in classes),
+        index=index,
+        complete=complete,
+        templates=_sentences(content, "templates", origin),
+        contexts=_sentences(content, "contexts", origin),
+    )
+
+
+def _keys_of_class(entry: Any, origin: str) -> set[str]:
+    known = {"name", "synonyms", "folder"}
+    if not isinstance(entry, dict) or "name" not in entry or not set(entry) <= known:
+        raise ValueError(f"{origin}: a class is a name or a map with the keys name, synonyms and folder, not {entry!r}")
+    synonyms = entry.get("synonyms", [])
+    if not isinstance(synonyms, list):
+        raise ValueError(f"{origin}: synonyms of {entry['name']!r} must be a list, not {synonyms!r}")
+    return {str(key) for key in (entry.get("folder", entry["name"]), entry["name"], *synonyms)}
+
+
+def _sentences(content: Mapping[str, Any], key: str, origin: str) -> tuple[str, ...]:
+    sentences = content.get(key, [])
+    if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
+        raise ValueError(f"{origin}: {key} must be a list of sentences, not {sentences!r}")
+    return tuple(sentences)
+
+
+def _wrapping_folder(files: Sequence[str]) -> str:
+    """The one folder that a zip holds everything in ("pets/"), or ""."""
+    first = posixpath.commonpath(files).split("/")[0] if files else ""
+    wrapped = first not in SPLIT_NAMES and all(f.count("/") > 1 or not _is_image(f) for f in files)
+    return f"{first}/" if first and wrapped and first not in files else ""
+
+
+def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
+    files = source.files()
+    origin = source.describe()
+    classes = ClassList()
+    if base + "classes.yaml" in files:
+        classes = read_classes(source.read(base + "classes.yaml"), f"{origin}, classes.yaml")
+    for manifest in (base + "manifest.csv", base + "manifest.parquet"):
+        if manifest in files:
+            return _read_rows(source.read(manifest), source, base, f"{origin}, {manifest}", classes)
+    paths = [path for path in files if _is_image(path)]
+    if not paths:
+        raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}); {LAYOUTS}")
+    rows = _by_layout([tuple(path[len(base) :].split("/")[:-1]) for path in paths], paths, origin)
+    split, domain, label = (list(column) for column in zip(*rows, strict=True))
+    return Table(source, origin, paths, label, split, domain, [""] * len(paths), classes)
+
+
+def _by_layout(folders: Sequence[tuple[str, ...]], paths: Sequence[str], origin: str) -> list[tuple[str, str, str]]:
+    """(split, domain, class) of each image from the folders it lies in."""
+    depths = {len(parts) for parts in folders}
+    if len(depths) > 1 or not depths <= {1, 2, 3}:
+        samples = ", ".join(paths[[len(parts) for parts in folders].index(depth)] for depth in sorted(depths))
+        raise ValueError(f"{origin}: images lie {sorted(depths)} folders deep ({samples}); {LAYOUTS}")
+    splits = [[SPLIT_NAMES.get(part.lower(), "") for part in parts] for parts in folders]
+    depth = depths.pop()
+    outer, middle = ({row[level] for row in splits} for level in (0, min(1, depth - 1)))
+    if depth == 1:
+        if outer - {""}:
+            raise ValueError(f"{origin}: {paths[0]} lies in a split but in no class folder; {LAYOUTS}")
+        return [("", "", name) for (name,) in folders]
+    if depth == 2:
+        if outer == {""}:
+            return [("", domain, name) for domain, name in folders]
+        if "train" not in outer:
+            raise ValueError(
+                f"{origin}: found {sorted({parts[0] for parts in folders})} but no train folder; {LAYOUTS}"
+            )
+        return [(row[0], "" if row[0] else parts[0], parts[1]) for row, parts in zip(splits, folders, strict=True)]
+    if "" not in outer:
+        return [(row[0], parts[1], parts[2]) for row, parts in zip(splits, folders, strict=True)]
+    if "" not in middle:
+        return [(row[1], parts[0], parts[2]) for row, parts in zip(splits, folders, strict=True)]
+    raise ValueError(f"{origin}: neither the first nor the second folder of {paths[0]} is always a split; {LAYOUTS}")
+
+
+def _read_rows(data: bytes, source: FolderSource | ZipSource, base: str, origin: str, classes: ClassList) -> Table:
+    columns = _parquet_columns(data, origin) if origin.endswith(".parquet") else _csv_columns(data, origin)
+    absent = [name for name in ("path", "label") if name not in columns]
+    if absent:
+        raise ValueError(f"{origin}: no column {' and no '.join(absent)}; found the columns {list(columns)}")
+    count = len(columns["path"])
+    if count == 0:
+        raise ValueError(f"{origin} has no rows; add one for each image")
+    path, label, split, domain, group = (columns.get(name, [""] * count) for name in COLUMNS)
+    for name, values in (("path", path), ("label", label)):
+        if "" in values:
+            raise ValueError(f"{origin}: row {values.index('') + 1} has no {name}")
+    unknown = sorted({value for value in split if value and value.lower() not in SPLIT_NAMES})
+    if unknown:
+        raise ValueError(f"{origin}: the column split holds {unknown[:5]}; known are {sorted(SPLIT_NAMES)}")
+    path = [base + posixpath.normpath(value.replace("\\", "/")) for value in path]
+    lost = source.missing(path)
+    if lost:
+        raise FileNotFoundError(
+            f"{origin}: {len(lost)} of {count} images are not in {source.describe()} (first: {lost[0]}); "
+            "paths are relative to the manifest, or to task.images"
+        )
+    split = [SPLIT_NAMES[value.lower()] if value else "" for value in split]
+    return Table(source, origin, path, label, split, domain, group, classes)
+
+
+def _csv_columns(data: bytes, origin: str) -> dict[str, list[str]]:
+    try:
+        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        header = [name.strip() for name in next(reader, [])]
+        rows = [row for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{origin} is not a comma-separated table in UTF-8: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"{origin}: row {number} has {len(row)} values for {len(header)} columns")
+    return {name: [row[i].strip() for row in rows] for i, name in enumerate(header)}
+
+
+def _parquet_columns(data: bytes, origin: str) -> dict[str, list[str]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ValueError(f"{origin}: reading Parquet needs pyarrow; pip install 'surefoot[parquet]'") from error
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{origin} is not a whole Parquet file: {error}") from error
+    names = [name for name in COLUMNS if name in table.column_names] or table.column_names
+    return {name: ["" if v is None else str(v) for v in table.column(name).to_pylist()] for name in names}
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)

@@ -1,0 +1,190 @@
+"""A Table becomes a Task: class names, the home domain, and what trains, validates and tests.
+
+Fractions are stratified by class and drawn by a hash of (seed, path), so that an image's part does not depend on the
+order of the files.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.data.manifest import ClassList, Table
+from surefoot.data.task import Split, Task
+
+Mask = NDArray[np.bool_]
+
+
+class Partition(NamedTuple):
+    """How a Table is parted: the home domain ("" = the one that has training rows), fractions and their seed."""
+
+    home: str = ""
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.2
+    seed: int = 0
+
+
+def make_task(
+    name: str, table: Table, partition: Partition, *, templates: Sequence[str], contexts: Sequence[str]
+) -> Task:
+    """The Task of `table`; `templates` and `contexts` are used where its classes.yaml gives none.
+
+    Raises ValueError where there is no home domain, a part is empty, a class has no training image or a label is
+    unknown.
+    """
+    classes, labels = name_classes(table)
+    domains = np.array(table.domain, dtype=object)
+    home = _home_domain(table, partition.home)
+    parts, notes = _part_home(table, labels, domains == home, partition)
+    _check_training_classes(table, classes, labels[parts["train"]])
+    group_names = tuple(sorted({group for group in table.group if group}))
+    places = {group: place for place, group in enumerate(group_names)}
+    groups = np.array([places.get(group, -1) for group in table.group], dtype=np.int64)
+
+    def split(key: str, chosen: Mask, domain: str) -> Split:
+        at = np.flatnonzero(chosen).tolist()
+        return Split(key, table.source, tuple(table.path[i] for i in at), labels[at], groups[at], domain)
+
+    home_test = home or "test"
+    tests = {home_test: split(home_test, parts["test"], home)}
+    for shift in dict.fromkeys(table.domain):
+        if shift != home:
+            chosen, note = _shift_rows(table, domains == shift, shift)
+            tests[shift] = split(shift, chosen, shift)
+            notes += note
+    return Task(
+        name=name,
+        classes=classes,
+        templates=table.classes.templates or tuple(templates),
+        contexts=table.classes.contexts or tuple(contexts),
+        train=split("train", parts["train"], home),
+        validation=split("validation", parts["validation"], home),
+        tests=tests,
+        home=home_test,
+        group_names=group_names,
+        notes=tuple(notes),
+    )
+
+
+def name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Display names, and each row's label as an index into them (n,)."""
+    listed = table.classes
+    if listed.complete:
+        return listed.names, _labels_in_list(table, listed)
+    found = sorted(set(table.label))
+    if all(label.isdecimal() for label in found):
+        found.sort(key=int)
+    unused = set(range(len(listed.names))) - {listed.index[label] for label in found if label in listed.index}
+    if unused:
+        names = [listed.names[place] for place in sorted(unused)]
+        raise ValueError(f"{table.origin}: classes.yaml names {names[:5]}, but no label is one; labels are {found[:5]}")
+    shown = {label: listed.names[listed.index[label]] if label in listed.index else label for label in found}
+    classes = tuple(dict.fromkeys(shown.values()))
+    places = {name: place for place, name in enumerate(classes)}
+    return classes, np.array([places[shown[label]] for label in table.label], dtype=np.int64)
+
+
+def _labels_in_list(table: Table, listed: ClassList) -> NDArray[np.int64]:
+    numbers = {str(place): place for place in range(len(listed.names))}
+    known = {**numbers, **listed.index}  # a class that is called "7" wins over the eighth class
+    unknown = Counter(label for label in table.label if label not in known)
+    if unknown:
+        raise ValueError(
+            f"{table.origin}: {unknown.total()} labels lie outside the list of {len(listed.names)} classes: "
+            f"{sorted(unknown)[:5]}; add them to classes.yaml (as a class or a synonym) or correct them"
+        )
+    return np.array([known[label] for label in table.label], dtype=np.int64)
+
+
+def _home_domain(table: Table, wanted: str) -> str:
+    domains = list(dict.fromkeys(table.domain))
+    if wanted:
+        if wanted not in domains:
+            raise ValueError(f"task.home={wanted!r} is no domain of {table.origin}; it has {domains}")
+        return wanted
+    training = list(dict.fromkeys(d for d, s in zip(table.domain, table.split, strict=True) if s == "train"))
+    if len(domains) == 1:
+        return domains[0]
+    if len(training) == 1:
+        return training[0]
+    why = f"training rows in {training}" if training else "no training rows that would tell"
+    raise ValueError(f"{table.origin} has the domains {domains} and {why}; set task.home to the one to train on")
+
+
+def _part_home(
+    table: Table, labels: NDArray[np.int64], at_home: Mask, partition: Partition
+) -> tuple[dict[str, Mask], list[str]]:
+    """Masks of the home domain's train, validation and test rows; what is missing is dealt out of the training rows."""
+    splits = np.array(table.split, dtype=object)
+    given = {part: at_home & (splits == part) for part in ("train", "validation", "test")}
+    untold = at_home & (splits == "")
+    if untold.any():
+        if (at_home & ~untold).any():
+            first = table.path[int(np.flatnonzero(untold)[0])]
+            raise ValueError(
+                f"{table.origin}: {untold.sum()} of {at_home.sum()} home rows have no split (first: {first}); "
+                "give all of them one, or none"
+            )
+        given["train"] = untold
+    elif not given["train"].any():
+        raise ValueError(f"{table.origin}: no row of the home domain has the split train; there is nothing to train on")
+    wanted: tuple[tuple[Literal["validation", "test"], float], ...] = (
+        ("test", partition.test_fraction),
+        ("validation", partition.validation_fraction),
+    )
+    fractions = {part: fraction for part, fraction in wanted if not given[part].any()}
+    pool = np.flatnonzero(given["train"])
+    keys = [_draw(partition.seed, table.path[i]) for i in pool.tolist()]
+    dealt = deal(labels[pool], keys, tuple(fractions.values()))
+    notes = []
+    for place, (part, fraction) in enumerate(fractions.items()):
+        given[part][pool[dealt == place]] = True
+        given["train"][pool[dealt == place]] = False
+        notes.append(
+            f"no {part} split was given: {given[part].sum()} of {len(pool)} training images were taken for it, "
+            f"by class (task.{part}_fraction={fraction}, task.split_seed={partition.seed})"
+        )
+    return given, notes
+
+
+def deal(labels: NDArray[np.int64], keys: Sequence[float], fractions: Sequence[float]) -> NDArray[np.int64]:
+    """Deal examples into parts class by class: (n,) the part of each, -1 for those that stay.
+
+    In the order of `keys`, part i gets its rounded fraction of a class, at least one, as long as one example stays.
+    """
+    parts = np.full(len(labels), -1, dtype=np.int64)
+    order = np.lexsort((np.asarray(keys), labels))
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        taken = 0
+        for part, fraction in enumerate(fractions):
+            share = min(max(1, round(fraction * len(members))), len(members) - 1 - taken)
+            parts[members[taken : taken + share]] = part
+            taken += share
+    return parts
+
+
+def _draw(seed: int, path: str) -> float:
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def _shift_rows(table: Table, inside: Mask, name: str) -> tuple[Mask, list[str]]:
+    """The rows of another domain that test: those marked test, or all where none is."""
+    tests = inside & (np.array(table.split, dtype=object) == "test")
+    if not tests.any():
+        return inside, []
+    left = int(inside.sum() - tests.sum())
+    return tests, [f"{name}: {left} images that are not in its test split are not used"] if left else []
+
+
+def _check_training_classes(table: Table, classes: tuple[str, ...], labels: NDArray[np.int64]) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    if empty:
+        raise ValueError(
+            f"{table.origin}: {len(empty)} of {len(classes)} classes have no training image in the home domain: "
+            f"{empty[:10]}; add some, or remove the class"
+        )

@@ -1,0 +1,95 @@
+"""Class names, templates and contexts become sentences; which caption an image gets depends on nothing but a seed.
+
+Tokens belong to the backbones, losses over captions to the methods.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from surefoot.data.batch import Batch
+from surefoot.data.draws import choices
+from surefoot.data.task import Task
+
+DEFAULT_TEMPLATES: tuple[str, ...] = (
+    "{}",
+    "a {}",
+    "a picture of a {}",
+    "a photo of a {}",
+    "a photograph showing a {}",
+    "a close photo of a {}",
+    "a photo of a {} seen from far away",
+    "a bright photo of a {}",
+    "a dark photo of a {}",
+    "a blurry photo of a {}",
+    "a photo of one {}",
+    "a photo of a small {}",
+    "a photo of a large {}",
+    "an image of the {}",
+    "a drawing of a {}",
+    "something that looks like a {}",
+)
+
+DEFAULT_CONTEXTS: tuple[str, ...] = (
+    "a photo of a {}",
+    "a sketch of a {}",
+    "a painting of a {}",
+    "a line drawing of a {}",
+    "a cartoon of a {}",
+    "a computer rendering of a {}",
+    "an icon of a {}",
+    "a silhouette of a {}",
+    "a sculpture of a {}",
+    "a toy {}",
+    "a blurry photo of a {}",
+    "a dark photo of a {}",
+    "a black and white photo of a {}",
+    "a photo of a {} outdoors",
+    "a photo of a {} indoors",
+    "a {} on a plain background",
+)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The sentences of a task: C class names in T templates and M contexts, each holding "{}" exactly once."""
+
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    contexts: tuple[str, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("prompts: classes is empty; give the class names")
+        for name in self.classes:
+            if not name.strip():
+                raise ValueError(f"prompts: class {self.classes.index(name)} has an empty name; give it one")
+        for option, templates in (("templates", self.templates), ("contexts", self.contexts)):
+            if not templates:
+                raise ValueError(f"prompts: {option} is empty; give at least one, such as 'a photo of a {{}}'")
+            for template in templates:
+                if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+                    raise ValueError(f"prompts: {option} has {template!r}; each must hold '{{}}' exactly once")
+
+    @classmethod
+    def from_task(cls, task: Task, *, seed: int = 0) -> Self:
+        """The prompts of `task`, with the default contexts where it has none."""
+        return cls(task.classes, task.templates or DEFAULT_TEMPLATES, task.contexts or DEFAULT_CONTEXTS, seed)
+
+    def class_sentences(self) -> list[list[str]]:
+        """C lists of T sentences: each class in every template."""
+        return [[template.replace("{}", name) for template in self.templates] for name in self.classes]
+
+    def context_sentences(self) -> list[list[str]]:
+        """M lists of C sentences: every class in each context."""
+        return [[context.replace("{}", name) for name in self.classes] for context in self.contexts]
+
+    def captions(self, batch: Batch) -> list[str]:
+        """One caption an image: its class in a template drawn by a hash of (seed, index, view).
+
+        Equal on any number of ranks and after a resume; with `data.views=0` an image meets a new template each epoch.
+        """
+        index, view = batch.index.cpu().numpy(), batch.view.cpu().numpy()
+        drawn = choices(self.seed, index, view, count=len(self.templates))  # (B,)
+        labels = batch.labels.tolist()
+        return [self.templates[t].replace("{}", self.classes[c]) for t, c in zip(drawn.tolist(), labels, strict=True)]

@@ -1,0 +1,96 @@
+"""Where image bytes come from: a folder, or a zip that is read in place (nothing is ever extracted)."""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MAX_FILE_BYTES = 2**29  # one member of a zip, unpacked; more is taken for a zip bomb
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Files under `root`; an absolute path is read as it is."""
+
+    root: Path
+
+    def read(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def describe(self) -> str:
+        return f"folder {self.root}"
+
+    def files(self) -> list[str]:
+        """Relative paths of all files, sorted, without hidden ones; links to folders are followed."""
+        found: list[str] = []
+        for folder, subfolders, names in os.walk(self.root, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            inside = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            found += [str(inside / name) for name in names if not name.startswith(".")]
+        return sorted(found)
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of `paths` that are not there; each folder is listed once, which is faster than asking a file."""
+        listed: dict[Path, frozenset[str]] = {}
+        lost = []
+        for path in paths:
+            full = self.root / path
+            if full.parent not in listed:
+                listed[full.parent] = frozenset(os.listdir(full.parent)) if full.parent.is_dir() else frozenset()
+            if full.name not in listed[full.parent]:
+                lost.append(path)
+        return lost
+
+
+class ZipSource:
+    """Files of a zip. Each process opens the file for itself, since processes must not share a read position."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        try:
+            infos = self._zip().infolist()
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise ValueError(
+                f"{file} is not a whole zip file ({error}); was the download or copy cut short?"
+            ) from error
+        for info in infos:
+            if info.filename.startswith("/") or ".." in PurePosixPath(info.filename).parts:
+                raise ValueError(f"{file} holds {info.filename!r}, a path that leads out of the zip; it is not read")
+
+    def __getstate__(self) -> Path:
+        return self.file
+
+    def __setstate__(self, state: Path) -> None:
+        self.file, self._opened = state, None
+
+    def read(self, path: str) -> bytes:
+        opened = self._zip()
+        try:
+            if opened.getinfo(path).file_size > MAX_FILE_BYTES:
+                raise OSError(f"{path} in {self.describe()} unpacks to more than {MAX_FILE_BYTES} bytes")
+            return opened.read(path)
+        except KeyError as error:
+            raise FileNotFoundError(f"{path} is not in {self.describe()}") from error
+        except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+            raise OSError(f"{path} in {self.describe()}: {error}") from error
+
+    def describe(self) -> str:
+        return f"zip {self.file}"
+
+    def files(self) -> list[str]:
+        """Paths of all files, sorted, without hidden ones and what macOS adds."""
+        names = (PurePosixPath(info.filename) for info in self._zip().infolist() if not info.is_dir())
+        return sorted(str(n) for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.parts))
+
+    def missing(self, paths: Iterable[str]) -> list[str]:
+        """Those of `paths` that are not there."""
+        there = set(self._zip().namelist())
+        return [path for path in paths if path not in there]
+
+    def _zip(self) -> zipfile.ZipFile:
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), zipfile.ZipFile(self.file))
+        return self._opened[1]

@@ -1,0 +1,182 @@
+"""What is classified: a Task has class names, prompt templates and labelled Splits of images.
+
+No image is read here and no torch is imported; `manifest` and the plug-ins in `tasks/` make Tasks, `batch` reads them.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+
+class Source(Protocol):
+    """Where image bytes come from. Worker processes get a pickled copy."""
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one file; raises FileNotFoundError where there is none."""
+        ...
+
+    def describe(self) -> str:
+        """For error messages: "folder /data/pets", "zip /data/pets.zip"."""
+        ...
+
+
+class Example(NamedTuple):
+    """One labelled image of a Split."""
+
+    path: str
+    label: int
+    group: int
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images that are used together: one part of one domain.
+
+    `labels` and `groups` are int64 arrays (n,); a group is an index into `Task.group_names`, -1 where there is none.
+    `class_mask` lists the classes that count in this split; empty means all of them.
+    """
+
+    name: str
+    source: Source
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    domain: str = ""
+    class_mask: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, column in (("labels", self.labels), ("groups", self.groups)):
+            if column.shape != (len(self.paths),) or column.dtype != np.int64:
+                raise ValueError(
+                    f"split {self.name!r}: {what} has shape {column.shape} and type {column.dtype}; "
+                    f"expected ({len(self.paths)},) int64, one for each path"
+                )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def example(self, index: int) -> Example:
+        return Example(self.paths[index], int(self.labels[index]), int(self.groups[index]))
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
+        """The same split with only the examples at `indices`, in that order."""
+        keep = np.asarray(indices, dtype=np.int64)
+        paths = tuple(self.paths[i] for i in keep)
+        return Split(self.name, self.source, paths, self.labels[keep], self.groups[keep], self.domain, self.class_mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A classification task: one home domain to train on, and test splits that show what held under a shift.
+
+    `tests` keeps its order and contains the home test split, whose key is `home`; the others are the shifts.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    contexts: tuple[str, ...]
+    train: Split
+    validation: Split
+    tests: Mapping[str, Split]
+    home: str
+    group_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_names(self)
+        for name, split in self.splits().items():
+            _check_split(self, name, split)
+
+    @property
+    def shifts(self) -> tuple[str, ...]:
+        return tuple(name for name in self.tests if name != self.home)
+
+    def splits(self) -> dict[str, Split]:
+        """Train, validation and the tests by name."""
+        return {"train": self.train, "validation": self.validation, **self.tests}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the class names and the paths, labels and groups of all splits; file contents are not read."""
+        digest = hashlib.sha256()
+
+        def add(data: bytes) -> None:  # the length goes first, so that no two sequences of parts read the same
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+
+        add("\n".join(self.classes).encode())
+        for name, split in self.splits().items():
+            add(name.encode())
+            add("\n".join(split.paths).encode())
+            add(split.labels.astype("<i8").tobytes())
+            add(split.groups.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+class TaskSource(ABC):
+    """Base of the plug-ins in `tasks/`: one subclass a file, its options in the nested Config.
+
+    `recommended` holds settings ("engine.lr": 1e-4) that apply to this task unless the user sets them.
+    """
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: ClassVar[str]
+    paper: ClassVar[str] = ""
+    recommended: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def load(self) -> Task:
+        """Find the images and labels; reads no image."""
+
+
+def _check_names(task: Task) -> None:
+    where = f"task {task.name!r}"
+    if len(task.classes) < 2:
+        raise ValueError(f"{where}: found {len(task.classes)} class ({task.classes}); classification needs two or more")
+    twice = [name for name, count in Counter(task.classes).items() if count > 1]
+    if twice:
+        raise ValueError(f"{where}: the class names {twice} stand more than once; give each class its own name")
+    empty = [label for label, name in enumerate(task.classes) if not name.strip()]
+    if empty:
+        raise ValueError(f"{where}: the classes with labels {empty} have no name; name them")
+    if not task.templates:
+        raise ValueError(f"{where}: templates is empty; give at least one, such as 'a photo of a {{}}.'")
+    for option, templates in (("templates", task.templates), ("contexts", task.contexts)):
+        for template in templates:
+            if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+                raise ValueError(f"{where}: {option} has {template!r}; each must hold '{{}}' exactly once")
+    if task.home not in task.tests:
+        raise ValueError(
+            f"{where}: home is {task.home!r}, but the test splits are {list(task.tests)}; name one of them"
+        )
+    taken = {"train", "validation"} & set(task.tests)
+    if taken:
+        raise ValueError(f"{where}: a test split is called {sorted(taken)[0]!r}; rename that domain")
+
+
+def _check_split(task: Task, name: str, split: Split) -> None:
+    where = f"task {task.name!r}, split {name!r}"
+    if len(split) == 0:
+        raise ValueError(f"{where}: no images; every split needs at least one ({split.source.describe()})")
+    outside = sorted(set(split.labels[(split.labels < 0) | (split.labels >= len(task.classes))].tolist()))
+    if outside:
+        raise ValueError(f"{where}: labels {outside[:5]} lie outside 0..{len(task.classes) - 1} (the class list)")
+    if split.groups.min() < -1 or split.groups.max() >= len(task.group_names):
+        raise ValueError(
+            f"{where}: groups run from {split.groups.min()} to {split.groups.max()}, "
+            f"but there are {len(task.group_names)} group names (-1 means no group)"
+        )
+    if split.class_mask and not set(split.labels.tolist()) <= set(split.class_mask):
+        raise ValueError(f"{where}: some labels are not in the split's own class mask")

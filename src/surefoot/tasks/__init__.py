@@ -1,0 +1,1 @@
+"""Tasks, one file a data set family: each holds one subclass of `surefoot.data.task.TaskSource`."""

@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+
+from PIL import Image
+
+from surefoot.data.batch import DataConfig
+from surefoot.data.check import check_task
+from surefoot.data.manifest import read_table
+from surefoot.data.partition import Partition, make_task
+
+HERE = DataConfig(workers=0)
+
+
+def pets(root, *, per_class=6, names=("cat", "dog")):
+    for split in ("train", "val", "test", "sketch"):
+        for name in names:
+            (root / split / name).mkdir(parents=True)
+            for i in range(per_class):
+                colour = (len(list(root.rglob("*"))), per_class, len(name))
+                Image.new("RGB", (5, 5), colour).save(root / split / name / f"{i}.png")
+    return root
+
+
+def checked(root, config=HERE):
+    task = make_task("pets", read_table(str(root)), Partition(), templates=("a {}",), contexts=())
+    return check_task(task, config=config)
+
+
+def messages(report):
+    return [(finding.level, finding.where, finding.message) for finding in report.findings]
+
+
+def test_sound_data_are_ok_and_counted(tmp_path):
+    report = checked(pets(tmp_path))
+    assert (report.verdict, report.findings) == ("ok", ())
+    assert report.splits["train"].classes == {"cat": 6, "dog": 6}
+    assert report.domains == {"": 36, "sketch": 12}
+
+
+def test_a_report_is_json(tmp_path):
+    report = checked(pets(tmp_path))
+    content = json.loads(report.to_json())
+    assert content["verdict"] == "ok"
+    assert content["splits"]["sketch"]["images"] == 12
+    assert content["fingerprint"] == report.fingerprint
+
+
+def test_a_report_reads_as_text(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "test/dog/0.png").write_bytes(b"")
+    assert checked(tmp_path).text().splitlines() == [
+        "Task pets: errors",
+        "  train            12 images, 2 classes of 6 to 6",
+        "  validation       12 images, 2 classes of 6 to 6",
+        "  test             12 images, 2 classes of 6 to 6",
+        "  sketch           12 images, 2 classes of 6 to 6",
+        "error: test: 1 of 12 images cannot be read",
+        "    test/dog/0.png: the file is empty (0 bytes)",
+    ]
+
+
+def test_unreadable_images_are_errors_and_all_named(tmp_path):
+    pets(tmp_path)
+    for i in range(2):
+        (tmp_path / f"test/dog/{i}.png").write_bytes(b"")
+    report = checked(tmp_path)
+    assert report.verdict == "errors"
+    assert messages(report)[0] == ("error", "test", "2 of 12 images cannot be read")
+    assert report.findings[0].examples == tuple(f"test/dog/{i}.png: the file is empty (0 bytes)" for i in range(2))
+    assert checked(tmp_path, DataConfig(workers=0, on_bad_image="skip")).verdict == "warnings"
+
+
+def test_images_in_train_and_test_are_counted(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "test/dog/copy.png").write_bytes((tmp_path / "train/dog/3.png").read_bytes())
+    report = checked(tmp_path)
+    assert messages(report) == [("warning", "test", "1 of 13 images also stand in train, byte for byte")]
+    assert report.findings[0].examples == ("train/dog/3.png = test/dog/copy.png",)
+
+
+def test_an_image_with_two_labels_is_told(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "train/dog/copy.png").write_bytes((tmp_path / "train/cat/3.png").read_bytes())
+    assert "under more than one class" in messages(checked(tmp_path))[0][2]
+
+
+def test_class_names_a_text_model_cannot_read_are_told(tmp_path):
+    report = checked(pets(tmp_path, names=("n01440764", "traffic_light", "Traffic light", "17", "tree")))
+    assert [finding.where for finding in report.findings] == ["classes", "classes"]
+    assert report.findings[0].examples == ("Traffic light = traffic_light",)
+    assert report.findings[1].examples == ("17", "n01440764", "traffic_light")
+
+
+def test_few_and_unequal_training_images_are_told(tmp_path):
+    pets(tmp_path, per_class=1)
+    for i in range(40):
+        Image.new("RGB", (5, 5), (i, 99, 99)).save(tmp_path / f"train/dog/more{i}.png")
+    found = messages(checked(tmp_path))
+    assert ("warning", "train", "classes with fewer than 5 training images: 1") in found
+    assert ("warning", "train", "classes are unequal: dog has 41 training images, cat has 1") in found
+
+
+def test_classes_absent_from_a_split_are_told_unless_masked(tmp_path):
+    pets(tmp_path)
+    for file in (tmp_path / "sketch/cat").iterdir():
+        file.unlink()
+    task = make_task("pets", read_table(str(tmp_path)), Partition(), templates=("a {}",), contexts=())
+    assert messages(check_task(task, config=HERE)) == [("warning", "sketch", "classes without an image here: 1")]
+    masked = replace(task.tests["sketch"], class_mask=(1,))
+    assert check_task(replace(task, tests={**task.tests, "sketch": masked}), config=HERE).verdict == "ok"
+
+
+def test_the_tasks_own_notes_are_repeated(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "val").rename(tmp_path / "elsewhere")
+    assert "no validation split was given" in messages(checked(tmp_path))[0][2]

@@ -1,0 +1,47 @@
+import os
+import pickle
+import zipfile
+
+import pytest
+
+from surefoot.data.sources import FolderSource, ZipSource
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
+
+
+@pytest.mark.parametrize("path", ["../cat/a.png", "/cat/a.png"])
+def test_a_zip_that_leads_out_of_itself_is_refused(tmp_path, path):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr(path, b"x")
+    with pytest.raises(ValueError, match="leads out of the zip"):
+        ZipSource(tmp_path / "evil.zip")
+
+
+def test_a_damaged_file_in_a_zip_is_a_read_error(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", b"0123456789" * 9)
+    data = (tmp_path / "x.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(data.replace(b"0123456789", b"9876543210", 1))
+    source = ZipSource(tmp_path / "x.zip")
+    with pytest.raises(OSError, match="CRC"):
+        source.read("a.png")
+    with pytest.raises(FileNotFoundError, match=r"b\.png is not in zip"):
+        source.read("b.png")
+
+
+def test_sources_name_themselves_and_raise_for_missing_files(tmp_path):
+    source = FolderSource(tmp_path)
+    assert source.describe() == f"folder {tmp_path}"
+    with pytest.raises(FileNotFoundError):
+        source.read("a.png")
+
+
+def test_a_zip_is_opened_anew_in_a_copy_and_in_another_process(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", b"pixels")
+    source = ZipSource(tmp_path / "x.zip")
+    assert pickle.loads(pickle.dumps(source)).read("a.png") == source.read("a.png") == b"pixels"
+    child = os.fork()
+    if child == 0:
+        os._exit(source.read("a.png") != b"pixels" or source._opened[0] != os.getpid())
+    assert os.waitpid(child, 0)[1] == 0
