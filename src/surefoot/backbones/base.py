@@ -1,0 +1,257 @@
+"""Dual encoders: a Backbone embeds images and sentences into one space; a BackboneSource makes one.
+
+Here: unit features, tokens cut to the longest sentence, equal sentences encoded once; `Frozen` is the teacher.
+Where weights come from belongs to the plug-ins beside this file; class weights belong to `classifier`.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from surefoot import plugins
+from surefoot.backbones._frozen import Frozen as Frozen
+from surefoot.data.images import ImageSpec
+
+FOLDER = "backbones"  # where the plug-ins stand
+
+
+class ImageTower(nn.Module, ABC):
+    """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32."""
+
+    dim: int
+
+    @abstractmethod
+    def raw(self, images: Tensor) -> Tensor:
+        """Features (N, dim) before normalisation, float32."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return unit(self.raw(images))
+
+
+class TextTower(nn.Module, ABC):
+    """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens."""
+
+    dim: int
+    causal: bool
+
+    @abstractmethod
+    def raw(self, tokens: Tensor) -> Tensor:
+        """Features (N, dim) before normalisation, float32."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return unit(self.raw(tokens))
+
+
+class RawFeatures(nn.Module):
+    """An image tower whose forward is `raw`: what `Frozen` needs to remember features that are not normalised."""
+
+    def __init__(self, tower: ImageTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tower.raw(images)
+
+
+class Tokenizer(ABC):
+    """Sentences to token ids. It never changes, so that copies of a backbone share one."""
+
+    context: int  # the most tokens the text tower reads
+    end: int  # id of the end-of-text token
+    pad: int  # id that fills rows up
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text with start and end of text, neither cut nor filled up."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class Backbone(nn.Module, ABC):
+    """An image tower and a text tower with one embedding space (D = `dim`), as in CLIP.
+
+    `log_scale` is the logarithm of the factor on cosine similarities; `bias` is added to them (0 for CLIP).
+    """
+
+    bias: Tensor
+
+    def __init__(
+        self,
+        image: ImageTower,
+        text: TextTower,
+        *,
+        tokenizer: Tokenizer,
+        image_spec: ImageSpec,
+        log_scale: nn.Parameter,
+        bias: Tensor,
+        name: str,
+    ) -> None:
+        super().__init__()
+        if image.dim != text.dim:
+            raise ValueError(f"backbone {name!r}: image features have {image.dim} dimensions, text features {text.dim}")
+        self.image = image
+        self.text = text
+        self.log_scale = log_scale
+        self.register_buffer("bias", bias)
+        self.tokenizer = tokenizer
+        self.image_spec = image_spec
+        self.dim = image.dim
+        self.name = name
+        self._told_of_long_text = False
+
+    @property
+    def scale(self) -> Tensor:
+        """exp(log_scale), with gradient."""
+        return self.log_scale.exp()
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (N, L) on the backbone's device.
+
+        L is the longest end-of-text where the text tower is causal (later tokens cannot matter), else the whole
+        context. A text that is too long is cut before its end-of-text, with one warning.
+        """
+        rows = self._rows(texts)
+        return self._fill(rows)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Unit features (N, D) of the texts, with gradient; equal texts are encoded once."""
+        first: dict[str, int] = {}
+        for text in texts:
+            first.setdefault(text, len(first))
+        features: Tensor = self.text(self.tokenize(list(first)))  # (unique, D)
+        rows = torch.tensor([first[text] for text in texts], device=features.device)
+        return features.index_select(0, rows)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
+        """Unit features (N, D) of any number of texts, without gradient and in eval mode; equal texts once."""
+        first: dict[str, int] = {}
+        for text in texts:
+            first.setdefault(text, len(first))
+        rows = self._rows(list(first))
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: less to fill up
+        features = torch.empty(len(rows), self.dim, device=self.log_scale.device)  # (unique, D)
+        with evaluating(self.text):
+            for start in range(0, len(order), batch_size):
+                part = order[start : start + batch_size]
+                features[part] = self.text(self._fill([rows[i] for i in part]))
+        return features[[first[text] for text in texts]]
+
+    def zero_shot_weights(self, sentences: Sequence[Sequence[str]]) -> Tensor:
+        """One unit row (D) a list of sentences, no gradient: the normalised mean of their unit features.
+
+        Gives the class weights (C, D) from `Prompts.class_sentences()`, the context weights (M, D) from
+        `Prompts.context_sentences()`. Raises ValueError where a list is empty.
+        """
+        if not all(sentences):
+            raise ValueError("zero_shot_weights: a class has no sentence; give at least one template")
+        features = self.embed_texts([sentence for group in sentences for sentence in group])  # (all sentences, D)
+        parts = torch.split(features, [len(group) for group in sentences])
+        return torch.stack([F.normalize(part.mean(0), dim=0) for part in parts])
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights, tokenizer and image settings into `folder`, which `load_backbone` opens again."""
+
+    def _rows(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            raise ValueError("texts is empty; give at least one sentence")
+        end, context = self.tokenizer.end, self.tokenizer.context
+        rows = [ids[: ids.index(end) + 1] for ids in self.tokenizer.encode(texts)]
+        if not self._told_of_long_text and any(len(row) > context for row in rows):
+            self._told_of_long_text = True
+            longest = max(range(len(rows)), key=lambda i: len(rows[i]))
+            warnings.warn(
+                f"{texts[longest][:50]!r}... has {len(rows[longest])} tokens, but the text tower of {self.name!r} "
+                f"reads {context}: the rest of this and of other long texts is left out",
+                stacklevel=4,
+            )
+        return [row if len(row) <= context else [*row[: context - 1], end] for row in rows]
+
+    def _fill(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        length = max(len(row) for row in rows) if self.text.causal else self.tokenizer.context
+        pad = self.tokenizer.pad
+        filled = [[*row, *[pad] * (length - len(row))] for row in rows]
+        return torch.tensor(filled, dtype=torch.int64).to(self.log_scale.device, non_blocking=True)  # (N, L)
+
+
+class BackboneSource(ABC):
+    """Base of the plug-ins in `backbones/`: one subclass a file, its options in the nested Config.
+
+    `recommended` holds settings ("engine.lr": 3e-4) that apply to this backbone unless the user sets them.
+    """
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: ClassVar[str]
+    paper: ClassVar[str] = ""
+    recommended: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @classmethod
+    def opens(cls, folder: Path) -> bool:  # noqa: ARG003 -- for those that override it
+        """Whether `folder` holds a backbone of this source; its Config then has a `path`."""
+        return False
+
+    @abstractmethod
+    def load(self) -> Backbone:
+        """Read or make the backbone, on the CPU, in float32, ready to train."""
+
+
+def load_backbone(name: str, *, options: Mapping[str, object] = MappingProxyType({})) -> Backbone:
+    """The backbone that `name` stands for: a plug-in ("iconclip"), a folder, or a hub id with a "/".
+
+    `options` are those of the source's Config. Raises ValueError for an unknown name, a folder that no source opens,
+    or an option that does not fit.
+    """
+    source, found = source_of(name)
+    plugin = plugins.find(FOLDER, source, base=BackboneSource)
+    backbone = plugin(plugin.Config.model_validate({**found, **options})).load()
+    backbone.name = name
+    return backbone
+
+
+def source_of(name: str) -> tuple[str, dict[str, object]]:
+    """The plug-in that opens what `name` stands for, and the options that say so. ValueError where no plug-in does."""
+    if name in plugins.names(FOLDER):
+        return name, {}
+    if Path(name).is_dir():
+        for source in plugins.names(FOLDER):
+            if plugins.find(FOLDER, source, base=BackboneSource).opens(Path(name)):
+                return source, {"path": name}
+        raise ValueError(
+            f"{name} holds no backbone; give a folder with a CLIP model in transformers' format (config.json)"
+        )
+    if "/" in name:
+        return "huggingface", {"path": name}
+    return name, {}  # somebody's own module, or a name that `plugins.find` refuses with a list of the known ones
+
+
+def unit(features: Tensor) -> Tensor:
+    """Rows of length 1, in float32 whatever the precision of the towers."""
+    return F.normalize(features.float(), dim=-1)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside, and the mode of each part as it was afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
