@@ -1,0 +1,308 @@
+"""The command line: one thin command a verb. Torch is imported inside the commands, so that help is quick.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted with everything saved.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from surefoot.arguments import numbers, settings_of, whole_numbers
+
+if TYPE_CHECKING:
+    from surefoot.run import Run
+
+app = typer.Typer(
+    name="surefoot",
+    help="Fine-tune zero-shot vision-language models on your classes without losing what made them robust.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
+PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5
+
+Settings = Annotated[list[str] | None, typer.Argument(help=SETTINGS_HELP, show_default=False)]
+Task = Annotated[str, typer.Option(help="Name of a task, or a folder, zip or table of your own images.")]
+Root = Annotated[str, typer.Option(help="Where the task's files lie.")]
+Backbone = Annotated[str, typer.Option(help="Name of a backbone, a folder, or a hub id.")]
+Config = Annotated[str, typer.Option(help="A YAML file of settings; the command line wins over it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.command(name="list")
+def list_(as_json: AsJson = False) -> None:
+    """Show tasks, backbones and methods with their options.
+
+    Example: surefoot list --json
+    """
+    from surefoot.catalogue import catalogue, catalogue_text
+
+    with exit_codes():
+        found = catalogue()
+        typer.echo(json.dumps(found, indent=1) if as_json else catalogue_text(found))
+
+
+@app.command(context_settings=PASS_ON)
+def train(
+    settings: Settings = None,
+    task: Task = "",
+    root: Root = "",
+    backbone: Backbone = "",
+    method: Annotated[str, typer.Option(help="Name of a method.")] = "",
+    seed: Annotated[int, typer.Option(help="Draws the order, the crops and the captions.", show_default="0")] = -1,
+    output: Annotated[str, typer.Option("--output", "-o", help="Run folder.", show_default="runs/TASK-METHOD")] = "",
+    config: Config = "",
+) -> None:
+    """Fine-tune one model, evaluate it, and leave a run folder. The same command again goes on where it stopped.
+
+    Example: surefoot train --task photos/ --backbone openai/clip-vit-base-patch16 --method flyp engine.epochs=5
+    """
+    chosen = {"task": task, "task.root": root, "backbone": backbone, "method": method, "seed": seed}
+    with usage_errors():
+        wanted = settings_of(settings, config, chosen)
+        from surefoot.config import resolve
+
+        resolved = resolve(wanted)
+    with exit_codes():
+        from surefoot.run import train
+
+        run = train(output or f"runs/{resolved.task.name}-{resolved.method.name}-{resolved.seed}", wanted)
+        _say(describe(run))
+        _say(f"Written to {run.folder}")
+
+
+@app.command(context_settings=PASS_ON)
+def compare(
+    settings: Settings = None,
+    task: Task = "",
+    root: Root = "",
+    backbone: Backbone = "",
+    methods: Annotated[str, typer.Option(help="Names with commas between.", show_default="the default list")] = "",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0",
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder of the comparison.")] = "runs/demo",
+    config: Config = "",
+) -> None:
+    """Train several methods under the same settings, print the table and write the report page.
+
+    Without arguments: the embedded task iconshift with the embedded model iconclip. What is finished is not redone.
+
+    Example: surefoot compare --methods zero_shot,fine_tune,flyp --seeds 0,1,2
+    """
+    chosen = {"task": task, "task.root": root, "backbone": backbone}
+    with usage_errors():
+        wanted = settings_of(settings, config, chosen)
+        from surefoot.comparison import METHODS, config_of
+
+        names = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
+        chosen_seeds = whole_numbers("seeds", seeds)
+        for name in names:
+            config_of(wanted, name, chosen_seeds[0], methods=names)
+    with exit_codes():
+        from surefoot import report
+        from surefoot.comparison import compare
+
+        found = compare(output, wanted, methods=names, seeds=chosen_seeds, on_run=lambda run: _say(describe(run)))
+        _show(report.terminal(found))
+        _say(f"Report: {Path(output) / 'report.html'}")
+
+
+@app.command()
+def blend(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    alpha: Annotated[
+        str, typer.Option(help="0 (zero-shot) to 1 (fine-tuned), several with commas, or sweep.")
+    ] = "sweep",
+    output: Annotated[str, typer.Option("--output", "-o", help="Run folder.", show_default="RUN-blend")] = "",
+) -> None:
+    """Average a finished run's weights with the zero-shot model's (WiSE-FT); of several alphas validation chooses.
+
+    Example: surefoot blend runs/demo/fine_tune/seed-0 --alpha 0.5
+    """
+    with usage_errors():
+        from surefoot.blending import ALPHAS
+
+        alphas = ALPHAS if alpha == "sweep" else numbers("alpha", alpha)
+    with exit_codes():
+        from surefoot.blending import blend
+
+        blended = blend(run, output, alphas=alphas)
+        for point in blended.results["sweep"]:
+            _say(
+                f"alpha {point['alpha']:.2f}: validation {percent(point['validation_accuracy'])}, "
+                f"at home {percent(point['id_accuracy'])}, on the shifts {percent(point['shift_accuracy'])}"
+            )
+        _say(describe(blended))
+        _say(f"Written to {blended.folder} (chosen on: {blended.results['selected_on']})")
+
+
+@app.command(context_settings=PASS_ON)
+def evaluate(
+    classifier: Annotated[Path, typer.Argument(help="Folder of a run or of a classifier.")],
+    settings: Settings = None,
+    task: Task = "",
+    root: Root = "",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a classifier on a task: accuracy, calibration and groups on every split.
+
+    Example: surefoot evaluate runs/demo/flyp/seed-0 --task iconshift
+    """
+    with usage_errors():
+        wanted = settings_of(settings, "", {"task": task, "task.root": root})
+        from surefoot.config import resolve
+
+        resolve(wanted)
+    with exit_codes():
+        from surefoot.run import evaluate
+
+        splits = evaluate(classifier, wanted)
+        if as_json:
+            typer.echo(json.dumps(splits, indent=1))
+            return
+        for name, split in splits.items():
+            typer.echo(
+                f"{name:<16} {split['count']:>7} images  accuracy {percent(split['accuracy'])}  "
+                f"ECE {100 * split['ece']:.1f} (calibrated {100 * split['ece_calibrated']:.1f})"
+            )
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison, or of runs.")]) -> None:
+    """Print the table of finished runs and write report.html, report.md and report.csv beside them.
+
+    Example: surefoot report runs/demo
+    """
+    with exit_codes():
+        from surefoot import report
+
+        _show(report.terminal(report.read_records(folder).comparison))
+        _say(f"Report: {report.write_report(folder)}")
+
+
+@app.command()
+def predict(
+    classifier: Annotated[Path, typer.Argument(help="Folder of a run or of a classifier.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    top_k: Annotated[int, typer.Option(help="Classes to show for each image.", min=1)] = 1,
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    output: Annotated[str, typer.Option("--output", "-o", help="A file instead of the screen.")] = "",
+) -> None:
+    """Classify images with calibrated probabilities.
+
+    Example: surefoot predict runs/demo/flyp/seed-0 photos/ --top-k 3 --format csv
+    """
+    with exit_codes():
+        from surefoot.predicting import predict_paths, written
+
+        text = written(predict_paths(classifier, images, top_k=top_k), form.value)
+        if output:
+            Path(output).write_text(text, encoding="utf-8")
+        else:
+            typer.echo(text, nl=False)
+
+
+@app.command(context_settings=PASS_ON)
+def check(
+    task: Annotated[str, typer.Argument(help="Name of a task, or a folder, zip or table of your own images.")],
+    settings: Settings = None,
+    root: Root = "",
+    as_json: AsJson = False,
+) -> None:
+    """Look for what would spoil a run: unreadable or repeated images, odd class names, empty or unequal classes.
+
+    Example: surefoot check photos/
+    """
+    with usage_errors():
+        wanted = settings_of(settings, "", {"task": task, "task.root": root})
+        from surefoot.config import resolve
+
+        resolved = resolve(wanted)
+    with exit_codes():
+        from surefoot.data.check import check_task
+
+        task_found = resolved.task.plugin(resolved.task.options).load()
+        found = check_task(task_found, config=resolved.data)
+        typer.echo(found.to_json() if as_json else found.text())
+    if found.verdict == "errors":
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    app()
+
+
+def describe(run: "Run") -> str:
+    """One line on a run: what it reached, at what cost."""
+    results = run.results
+    splits, home, shifts = results["splits"], results["home"], results["shifts"]
+    line = f"{results['method']} (seed {results['seed']}): {percent(splits[home]['accuracy'])} on {home}"
+    if shifts:
+        line += f", {percent(sum(splits[name]['accuracy'] for name in shifts) / len(shifts))} on the shifts"
+    return f"{line}, trained {results['seconds']:.0f} s"
+
+
+def percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """A ValueError inside is the user's words: exit code 2."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        _fail(error, 2)
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turns failures into a message on standard error and an exit code."""
+    from surefoot.run import Interrupted
+
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as stop:
+        _fail(stop if str(stop) else "interrupted; the same command goes on from the last checkpoint", 130)
+    except (ValueError, OSError, RuntimeError) as error:
+        _fail(error, 1)
+
+
+def _fail(error: object, code: int) -> None:
+    typer.echo(f"surefoot: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def _show(table: Any) -> None:
+    from rich.console import Console
+
+    if _first_process():
+        Console().print(table)
+
+
+def _say(text: str) -> None:
+    if _first_process():
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _first_process() -> bool:
+    from torch import distributed
+
+    return not distributed.is_initialized() or distributed.get_rank() == 0

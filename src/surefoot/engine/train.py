@@ -1,0 +1,214 @@
+"""The training loop: every stage of a method, step by step, on Lightning Fabric.
+
+Precision, devices and processes are Fabric's; what is trained is the method's. Nothing here evaluates or saves: the
+caller's `on_look` does.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Literal, Protocol, Self
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from surefoot.checkpoint import TrainState, restore
+from surefoot.data.batch import Batch
+from surefoot.engine.optim import build_optimizer, learning_rate, set_learning_rate, suppress_step_where
+from surefoot.methods.base import Method, Progress, Stage
+
+IMAGENET_WARMUP = 500 / 25_030  # steps of WiSE-FT, FLYP and those after them: 500 of ten epochs at batch 512
+
+
+class EngineConfig(BaseModel):
+    """Section `engine` of a run's config."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: PositiveFloat = 1e-5
+    batch_size: PositiveInt = 512  # of all processes together
+    epochs: PositiveFloat = 10
+    weight_decay: NonNegativeFloat = 0.1
+    warmup: Annotated[float, Field(ge=0, le=1)] = IMAGENET_WARMUP  # share of a stage's steps
+    clip_norm: NonNegativeFloat = 0.0  # of the whole gradient; 0 = no clipping
+    accumulate: PositiveInt = 1  # parts of a batch that go through the model one after the other
+    precision: Literal["auto", "bf16", "32"] = "auto"  # auto: bf16 where the hardware has it
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: PositiveInt = 1  # processes on each machine
+    nodes: PositiveInt = 1  # machines
+    save_every: PositiveInt = 100  # steps between checkpoints
+    log_every: PositiveInt = 10  # steps between looks at the loss, where looking means waiting for a device
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> Self:
+        parts = self.accumulate * self.devices * self.nodes
+        if self.batch_size % parts:
+            nearest = max(1, round(self.batch_size / parts)) * parts
+            raise ValueError(
+                f"engine.batch_size={self.batch_size} does not divide into {parts} equal parts (engine.accumulate="
+                f"{self.accumulate} x {self.devices * self.nodes} processes); give a multiple, such as {nearest}"
+            )
+        return self
+
+
+class Batches(Protocol):
+    def __call__(self, stage: Stage, *, start: int) -> Iterator[Batch]:
+        """Endless batches of a stage for this process, from micro-batch `start` on."""
+
+
+OnLook = Callable[[TrainState, int, torch.optim.Optimizer, Mapping[str, Tensor]], None]
+"""Called with the state, the stage's steps, its optimizer and the last step's loss terms."""
+
+
+class NotFiniteError(ValueError):
+    """A loss term became NaN or infinite; the weights are those before that step."""
+
+
+def supports_bf16() -> bool:
+    """Whether this machine computes bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
+
+
+def build_fabric(config: EngineConfig) -> Fabric:
+    """The handle on devices and processes; starts the other processes where `devices` or `nodes` ask for them."""
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and supports_bf16())
+    several = config.devices * config.nodes > 1
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.json says what it would say
+    fabric = Fabric(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.nodes,
+        strategy="ddp" if several else "auto",
+        precision="bf16-mixed" if bf16 else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def stage_steps(stage: Stage, config: EngineConfig, *, images: int) -> int:
+    """Steps of a stage: its share of epochs * ceil(images / batch size), at least one."""
+    return max(1, round(stage.share * config.epochs * -(-images // config.batch_size)))
+
+
+def fit(
+    fabric: Fabric,
+    method: Method,
+    batches: Batches,
+    config: EngineConfig,
+    state: TrainState,
+    *,
+    images: int,
+    seed: int,
+    on_look: OnLook,
+) -> None:
+    """Run every stage of `method` from where `state` stands.
+
+    `on_look` is called when the loss was looked at: after each step on a CPU; on a device that would have to be waited
+    for, every `log_every` and every `save_every` steps and at the end of a stage. Raises NotFiniteError, with step,
+    term and batch; the bad step moved no weight.
+    """
+    per_epoch = -(-images // config.batch_size)
+    for stage in method.stages[state.stage :]:
+        steps = stage_steps(stage, config, images=images)
+        optimizer = build_optimizer(method.train_only(stage.train).values(), weight_decay=config.weight_decay)
+        wrapped, wrapped_optimizer = fabric.setup(method, optimizer)  # anew per stage: DDP fixes its parameters
+        restore(optimizer, method, state.optimizer)
+        state.optimizer = {}
+        method.train()
+        guard = Guard(fabric, config, optimizer)
+        stream = batches(stage, start=state.step * config.accumulate)
+        while state.step < steps:
+            started = time.perf_counter()
+            progress = Progress(state.step, steps, state.step // per_epoch, -(-steps // per_epoch), state.stage)
+            torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
+            rate = learning_rate(state.step, steps, peak=config.lr * stage.lr, warmup=round(config.warmup * steps))
+            set_learning_rate(optimizer, rate)
+            terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
+            method.after_step(progress)
+            optimizer.zero_grad()
+            state.step += 1
+            state.seconds += time.perf_counter() - started
+            due = state.step % config.log_every == 0 or state.step % config.save_every == 0 or state.step == steps
+            if fabric.device.type == "cpu" or due:
+                guard.check()
+                on_look(state, steps, optimizer, terms)
+        state.stage, state.step = state.stage + 1, 0
+    method.finalize()
+
+
+def train_step(
+    fabric: Fabric,
+    wrapped: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    config: EngineConfig,
+    progress: Progress,
+    guard: "Guard",
+) -> dict[str, Tensor]:
+    """Forward and backward of one batch, then the optimizer; returns the loss terms on the device, no sync."""
+    totals: dict[str, Tensor] = {}
+    for part in range(config.accumulate):
+        batch: Batch = fabric.to_device(next(batches))
+        with fabric.no_backward_sync(wrapped, enabled=part < config.accumulate - 1):
+            terms: dict[str, Tensor] = wrapped(batch, progress)
+            loss = torch.stack(list(terms.values())).sum() / config.accumulate
+            fabric.backward(loss)
+        guard.see(progress, batch, terms)
+        for name, term in terms.items():
+            totals[name] = totals.get(name, torch.zeros_like(term)) + term.detach() / config.accumulate
+    if config.clip_norm:
+        fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    guard.agree()
+    optimizer.step()
+    return totals
+
+
+class Guard:
+    """Keeps a loss that is not finite from the weights, on every process, without a device sync a step.
+
+    From the first bad step on the optimizer leaves the weights alone; `check` then stops the run.
+    """
+
+    def __init__(self, fabric: Fabric, config: EngineConfig, optimizer: torch.optim.Optimizer) -> None:
+        self.fabric = fabric
+        self.kept = config.log_every * config.accumulate
+        self.flag = torch.zeros((), device=fabric.device)
+        self.seen: list[tuple[Progress, Tensor, dict[str, Tensor]]] = []
+        suppress_step_where(optimizer, self.flag)
+
+    def see(self, progress: Progress, batch: Batch, terms: Mapping[str, Tensor]) -> None:
+        detached = {name: term.detach() for name, term in terms.items()}
+        self.seen = [*self.seen, (progress, batch.index, detached)][-self.kept :]
+        bad = torch.stack([~term.isfinite() for term in detached.values()]).any()
+        self.flag.copy_(torch.maximum(self.flag, bad.float()))
+
+    def agree(self) -> None:
+        """Before the optimizer steps: the flag of any process is the flag of all."""
+        if self.fabric.world_size > 1:
+            self.flag.copy_(self.fabric.all_reduce(self.flag.clone(), reduce_op="max"))
+
+    def check(self) -> None:
+        """Raise NotFiniteError where the flag is up."""
+        if not bool(self.flag):
+            self.seen = self.seen[-1:]
+            return
+        for progress, index, terms in self.seen:
+            bad = {name: float(term) for name, term in terms.items() if not bool(term.isfinite())}
+            if bad:
+                raise NotFiniteError(
+                    f"the loss is not finite at step {progress.step} of stage {progress.stage}: "
+                    + ", ".join(f"{name} = {value}" for name, value in bad.items())
+                    + f". Images of the batch (positions in train): {sorted(index.tolist())}. The weights are those "
+                    "before this step. Lower engine.lr, set engine.clip_norm=1 or engine.precision=32, "
+                    "or look at these images."
+                )
+        raise NotFiniteError("the loss is not finite in another process, whose message says at which images")
+
+
+def _step_seed(seed: int, progress: Progress, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, progress.stage, progress.step, rank)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,1 @@
+"""Fine-tuning methods, one file each: a file's name is the method's name (see `base`)."""

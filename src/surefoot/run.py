@@ -1,0 +1,267 @@
+"""Where all parts meet: build what a config names, train it, evaluate what came out."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType, MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from surefoot import checkpoint, plugins
+from surefoot.backbones.base import Backbone
+from surefoot.checkpoint import TrainState
+from surefoot.classifier import Classifier
+from surefoot.config import RunConfig, Settings, check, resolve
+from surefoot.data.batch import Batch, drop_unreadable, training_batches
+from surefoot.data.prompts import Prompts
+from surefoot.data.scan import leakage_notes
+from surefoot.data.task import Task, TaskSource
+from surefoot.engine.log import metrics_file, progress_bar
+from surefoot.engine.train import build_fabric, fit, stage_steps
+from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
+from surefoot.methods.base import Method, Stage
+from surefoot.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+NO_SETTINGS: Settings = MappingProxyType({})
+HASHED_AT_MOST = 50_000  # images; beyond, `surefoot check` looks for images that stand in train and in a test
+
+
+class Interrupted(Exception):  # noqa: N818  not an error: everything is saved
+    """The user or the system asked the run to stop; its checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and what results.json says."""
+
+    folder: Path
+    results: Mapping[str, Any]
+
+    def classifier(self) -> Classifier:
+        """What the run left behind, ready to predict."""
+        return Classifier.from_pretrained(RunFolder(self.folder).classifier)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a config names, built: shared by the runs of a comparison."""
+
+    fabric: "Fabric"
+    task: Task
+
+    @classmethod
+    def build(cls, config: RunConfig) -> "Parts":
+        fabric = build_fabric(config.engine)
+        found: Task = config.task.plugin(config.task.options).load()
+        task = drop_unreadable(found, config.data)
+        if sum(map(len, task.splits().values())) <= HASHED_AT_MOST:
+            task = replace(task, notes=(*task.notes, *leakage_notes(task)))
+        return cls(fabric, task)
+
+
+def load_task(name: str = "iconshift", *, options: Settings = NO_SETTINGS) -> Task:
+    """The task `name` with its own `options`, such as {"root": "/data/pets"}."""
+    source = plugins.find("tasks", name, base=TaskSource)
+    task: Task = source(check(source.Config, "task", options)).load()
+    return task
+
+
+def load_run_backbone(config: RunConfig) -> Backbone:
+    """The pre-trained backbone that a config names."""
+    backbone: Backbone = config.backbone.plugin(config.backbone.options).load()
+    return backbone
+
+
+def train(output: str | Path, settings: Settings = NO_SETTINGS) -> Run:
+    """Fine-tune as `settings` say, evaluate, and leave a run folder at `output`.
+
+    A run that stands there finished is returned as it is; an unfinished one of the same settings goes on. Raises
+    ValueError where the settings are wrong or the folder is another run's, Interrupted on SIGTERM or Ctrl-C.
+    """
+    config = resolve(settings)
+    return train_with(Parts.build(config), config, Path(output))
+
+
+def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
+    """`train` on parts that are built already."""
+    fabric, task, folder = parts.fabric, parts.task, RunFolder(output)
+    data = about_data(task)
+    on_first_rank(fabric, lambda: folder.begin(config.to_dict(), data))
+    if folder.finished:
+        return Run(output, folder.results())
+    torch.manual_seed(config.seed)
+    method = build_method(config, task)
+    state = checkpoint.load(folder.last, method)
+    fabric.to_device(method)
+    _fit(parts, config, method, state, folder)
+    classifier = method.classifier()
+    classifier.provenance = {"config": config.to_dict(), "data": data, "selected_on": "none"}
+    return finish(parts, config, classifier, folder, seconds=state.seconds)
+
+
+def build_method(config: RunConfig, task: Task) -> Method:
+    """The method on a fresh backbone, on the CPU."""
+    prompts = Prompts.from_task(task, seed=config.seed)
+    method: Method = config.method.plugin(config.method.options, load_run_backbone(config), prompts)
+    return method
+
+
+def finish(
+    parts: Parts,
+    config: RunConfig,
+    classifier: Classifier,
+    folder: RunFolder,
+    *,
+    seconds: float,
+    selected_on: str = "none",
+    method: str = "",
+    sweep: Sequence[Mapping[str, Any]] = (),
+) -> Run:
+    """Evaluate a classifier, calibrate it on validation, and write it with its results into the folder."""
+    fabric, task = parts.fabric, parts.task
+    found = evaluate_with(parts, config, classifier)
+    classifier.temperature = found.temperature
+    results = {
+        "format": 1,
+        "task": task.name,
+        "backbone": classifier.backbone.name,
+        "method": method or config.method.name,
+        "seed": config.seed,
+        "home": task.home,
+        "shifts": list(task.shifts),
+        "classes": list(task.classes),
+        "selected_on": selected_on,
+        "seconds": seconds,
+        "temperature": found.temperature,
+        "splits": found.splits,
+        "sweep": list(sweep),
+    }
+
+    def write() -> None:
+        with checkpoint.disk_errors(folder.path, "the result"):
+            classifier.save_pretrained(folder.classifier)
+            folder.finish(results, found.predictions)
+
+    on_first_rank(fabric, write)
+    return Run(folder.path, results)
+
+
+def evaluate_with(parts: Parts, config: RunConfig, classifier: Classifier) -> Evaluation:
+    """Measure a classifier on validation and every test split of the task."""
+    parts.fabric.to_device(classifier)
+    options = config.evaluation
+    return evaluate_classifier(
+        classifier, parts.task, config.data, parts.fabric, bins=options.ece_bins, top_k=options.top_k
+    )
+
+
+def evaluate(classifier: str | Path | Classifier, settings: Settings = NO_SETTINGS) -> dict[str, Any]:
+    """The measures of a classifier (or its folder, or a run's folder) on each split of the task in `settings`.
+
+    Raises ValueError where the classifier's classes are not the task's.
+    """
+    config = resolve(settings)
+    if not isinstance(classifier, Classifier):
+        classifier = Classifier.from_pretrained(classifier_folder(Path(classifier)))
+    parts = Parts.build(config)
+    if classifier.classes != parts.task.classes:
+        odd = sorted(set(classifier.classes) ^ set(parts.task.classes))
+        raise ValueError(
+            f"the classifier has {len(classifier.classes)} classes, task {parts.task.name!r} has "
+            f"{len(parts.task.classes)}; they must be the same in the same order "
+            f"(differing: {', '.join(odd[:5]) or 'the order'})"
+        )
+    return evaluate_with(parts, config, classifier).splits
+
+
+def classifier_folder(path: Path) -> Path:
+    """The classifier's folder, given it or the run's."""
+    inner = RunFolder(path).classifier
+    return inner if inner.is_dir() else path
+
+
+def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
+    """Let the first process act while the others wait; an error there is an error everywhere."""
+    error: str = ""
+    if fabric.is_global_zero:
+        try:
+            act()
+        except (ValueError, OSError) as caught:
+            if fabric.world_size == 1:
+                raise
+            error = f"{type(caught).__name__}: {caught}"
+    error = fabric.broadcast(error)
+    if error:
+        raise ValueError(error)
+
+
+def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, folder: RunFolder) -> None:
+    fabric, train_split = parts.fabric, parts.task.train
+    total = sum(stage_steps(stage, config.engine, images=len(train_split)) for stage in method.stages)
+
+    def batches(stage: Stage, *, start: int) -> Iterator[Batch]:
+        return training_batches(
+            train_split,
+            method.backbone.image_spec,
+            config.data,
+            batch_size=config.engine.batch_size // config.engine.accumulate,
+            seed=config.seed,
+            start_step=start,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+            augment=stage.augment,
+        )
+
+    first = fabric.is_global_zero
+    with (
+        metrics_file(folder.metrics, stage=state.stage, step=state.step, written=first) as metrics,
+        progress_bar(config.method.name, total, shown=first and total > 0) as bar,
+        stop_signals() as stopping,
+    ):
+
+        def look(state: TrainState, steps: int, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor]) -> None:
+            told = torch.stack([*terms.values(), torch.tensor(float(bool(stopping)), device=fabric.device)])
+            *values, stop = fabric.all_reduce(told, reduce_op="mean").tolist()
+            loss = dict(zip(terms, values, strict=True))
+            entry = {"stage": state.stage, "step": state.step - 1, "lr": optimizer.param_groups[0]["lr"], "loss": loss}
+            metrics.write({**entry, "time": time.time()})
+            before = sum(stage_steps(s, config.engine, images=len(train_split)) for s in method.stages[: state.stage])
+            bar.advance_to(before + state.step, f"loss {sum(values):.3f}")
+            if stop or state.step == steps or state.step % config.engine.save_every == 0:
+                on_first_rank(fabric, lambda: checkpoint.save(folder.last, method, optimizer, state))
+            if stop:
+                raise Interrupted(f"stopped at step {state.step} of stage {state.stage}; the same command goes on")
+
+        fit(fabric, method, batches, config.engine, state, images=len(train_split), seed=config.seed, on_look=look)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them; a second Ctrl-C acts at once."""
+    received: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def about_data(task: Task) -> dict[str, Any]:
+    """What run.json says of a task's data."""
+    counts = {name: len(split) for name, split in task.splits().items()}
+    return {"fingerprint": task.fingerprint(), "notes": list(task.notes), "counts": counts}

@@ -1,0 +1,118 @@
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from surefoot.backbones.base import load_backbone
+from surefoot.classifier import Classifier, Prediction
+from surefoot.data.prompts import Prompts
+from surefoot.predicting import Predicted, image_files, predict_paths, written
+
+CLASSES = ("red", "green", "blue, or nearly")
+FOUND = [
+    Predicted(Path("a.png"), Prediction("red", 0.75, (("red", 0.75), ("green", 0.2)))),
+    Predicted(Path("folder/b.jpg"), Prediction(CLASSES[2], 0.5, ((CLASSES[2], 0.5), ("red", 0.4)))),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with no more than its classifier."""
+    folder = tmp_path_factory.mktemp("run")
+    prompts = Prompts(CLASSES, ("a {}",), ("a bright {}",))
+    classifier = Classifier.zero_shot(load_backbone("tiny"), prompts)
+    classifier.temperature = 4.0
+    classifier.save_pretrained(folder / "classifier")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photos")
+    draw = np.random.default_rng(0)
+    for name in ("b.PNG", "a.jpg", "deeper/c.webp"):
+        (root / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(draw.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(root / name)
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def test_all_images_below_a_folder_are_found_in_sorted_order(photos: Path) -> None:
+    assert [path.relative_to(photos).as_posix() for path in image_files(photos)] == ["a.jpg", "b.PNG", "deeper/c.webp"]
+
+
+def test_a_file_stands_for_itself_whatever_its_name(photos: Path) -> None:
+    assert image_files(photos / "notes.txt") == [photos / "notes.txt"]
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing\.png does not exist; give images or folders of images"):
+        image_files(tmp_path / "nothing.png")
+
+
+def test_a_folder_without_images_is_named_with_the_known_endings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no image \(.*\.jpg.*\.png"):
+        image_files(tmp_path)
+
+
+def test_images_and_folders_are_classified_in_the_order_given(run: Path, photos: Path) -> None:
+    found = predict_paths(run, [photos / "deeper" / "c.webp", photos], top_k=2)
+    assert [item.path.name for item in found] == ["c.webp", "a.jpg", "b.PNG", "c.webp"]
+    assert found[0].prediction == found[3].prediction
+    assert all(len(item.prediction.top) == 2 for item in found)
+
+
+def test_probabilities_are_those_of_the_saved_classifier_with_its_temperature(run: Path, photos: Path) -> None:
+    classifier = Classifier.from_pretrained(run / "classifier")
+    assert classifier.temperature == 4.0
+    expected = classifier.predict([photos / "a.jpg"], top_k=3)
+    (found,) = predict_paths(run, [photos / "a.jpg"], top_k=3)
+    assert found.prediction == expected[0]
+    assert sum(probability for _, probability in found.prediction.top) == pytest.approx(1)
+
+
+def test_a_run_and_its_classifier_folder_are_both_a_classifier(run: Path, photos: Path) -> None:
+    assert predict_paths(run, [photos]) == predict_paths(run / "classifier", [photos])
+
+
+def test_a_folder_without_a_classifier_is_named(photos: Path) -> None:
+    with pytest.raises(ValueError, match="is no saved classifier"):
+        predict_paths(photos, [photos])
+
+
+def test_all_files_that_are_no_images_are_named_at_once(run: Path, photos: Path) -> None:
+    with pytest.raises(ValueError, match=r"(?s)2 of 3 images cannot be read.*notes\.txt.*notes\.txt"):
+        predict_paths(run, [photos / "notes.txt", photos / "a.jpg", photos / "notes.txt"])
+
+
+def test_the_table_has_a_line_for_each_class_shown() -> None:
+    lines = written(FOUND, "table").splitlines()
+    assert lines[0] == "a.png         1   75.0%  red"
+    assert lines[3] == "folder/b.jpg  2   40.0%  red"
+    assert len(lines) == 4
+
+
+def test_csv_quotes_names_with_commas() -> None:
+    rows = list(csv.DictReader(io.StringIO(written(FOUND, "csv"))))
+    assert rows[2] == {"image": "folder/b.jpg", "rank": "1", "label": CLASSES[2], "probability": "0.5"}
+    assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
+
+
+def test_json_has_an_entry_for_each_image() -> None:
+    first, second = json.loads(written(FOUND, "json"))
+    assert first == {
+        "image": "a.png",
+        "label": "red",
+        "probability": 0.75,
+        "top": [{"label": "red", "probability": 0.75}, {"label": "green", "probability": 0.2}],
+    }
+    assert second["label"] == CLASSES[2]
+
+
+@pytest.mark.parametrize(("form", "text"), [("table", ""), ("csv", "image,rank,label,probability\n"), ("json", "[]\n")])
+def test_of_no_images_nothing_is_written(form: str, text: str) -> None:
+    assert written([], form) == text

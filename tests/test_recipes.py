@@ -1,0 +1,88 @@
+"""The published settings in recipes/: they resolve, and their values are those of the papers' code."""
+
+from pathlib import Path
+
+import pytest
+
+from surefoot.config import RunConfig, read_yaml, resolve
+from surefoot.engine.train import stage_steps
+from surefoot.methods.base import Stage
+
+FOLDER = Path(__file__).parents[1] / "recipes"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+IMAGENET = 1_281_167  # training images
+
+# method: learning rate, largest gradient (0 = any), epochs
+PUBLISHED = {
+    "fine_tune": (3e-5, 1.0, 10),
+    "wise_ft": (3e-5, 1.0, 10),
+    "lp_ft": (3e-5, 1.0, 15),
+    "flyp": (1e-5, 0.0, 10),
+}
+
+every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+every_published = pytest.mark.parametrize("method", PUBLISHED)
+
+
+def recipe(method: str) -> RunConfig:
+    return resolve({**read_yaml(FOLDER / f"imagenet_{method}.yaml"), "task": "iconshift"})
+
+
+@every_recipe
+def test_it_leaves_the_task_to_the_command_line(path: Path) -> None:
+    settings = read_yaml(path)
+    assert not any(name.split(".")[0] == "task" for name in settings)
+    assert "--task" in path.read_text(encoding="utf-8")
+
+
+@every_recipe
+def test_it_resolves_and_no_recommendation_changes_it(path: Path) -> None:
+    settings = read_yaml(path)
+    config = resolve({**settings, "task": "iconshift"})
+    found = config.to_dict()
+    for name, value in settings.items():
+        section, _, option = name.partition(".")
+        if section in ("engine", "data"):
+            assert type(value)(found[section][option]) == value, name
+    assert path.stem == f"imagenet_{config.method.name}"
+
+
+@every_recipe
+def test_it_says_where_its_numbers_come_from_and_that_we_did_not_run_it(path: Path) -> None:
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    text = "\n".join(comments)
+    assert "Not run by us" in text
+    assert "Published" in text
+
+
+@every_published
+def test_its_values_are_the_published_ones(method: str) -> None:
+    config = recipe(method)
+    lr, clip, epochs = PUBLISHED[method]
+    engine = config.engine
+    assert (engine.lr, engine.clip_norm, engine.epochs) == (lr, clip, epochs)
+    assert (engine.batch_size, engine.weight_decay, engine.precision) == (512, 0.1, "32")
+    assert config.data.crop_scale == (0.9, 1.0)
+    assert config.data.crop_ratio == (3 / 4, 4 / 3)
+    assert not config.data.flip
+    assert config.data.views == 0
+    assert config.backbone.to_dict()["path"] == "openai/clip-vit-base-patch16"
+
+
+@every_published
+def test_fine_tuning_warms_up_for_500_of_25030_steps(method: str) -> None:
+    config = recipe(method)
+    probe = config.method.to_dict().get("probe_share", 0.0)
+    steps = stage_steps(Stage(train=(), share=1 - probe), config.engine, images=IMAGENET)
+    assert steps == 25_030
+    assert round(config.engine.warmup * steps) == 500
+
+
+def test_lp_ft_probes_for_5_of_15_epochs_from_a_random_head() -> None:
+    options = recipe("lp_ft").method.to_dict()
+    assert options["head"] == "linear"
+    assert options["probe_share"] * 15 == pytest.approx(5)
+
+
+def test_wise_ft_blends_half_and_half() -> None:
+    assert recipe("wise_ft").method.to_dict()["alpha"] == 0.5
