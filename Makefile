@@ -31,7 +31,10 @@ types: $(READY)
 benchmark: $(READY)
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/demo.py --whole
+
+docs: $(READY)  # checks the pages: options, links, examples
+	$(BIN)/python -m pytest tests/test_docs.py tests/test_readme.py
 
 # The browser that opens the report page in the tests; without it that test is skipped and says so.
 chromium:

@@ -1,5 +1,6 @@
 """What several test files share: very small CLIP checkpoints, made on the spot."""
 
+import os
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 torch.set_num_threads(1)  # the tests are small, and several run at a time
+os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that they start
 
 MakeClip = Callable[..., Any]
 

@@ -49,6 +49,6 @@ def test_every_default_can_be_typed_as_it_is_shown() -> None:
     assert len(sections) > 15
     config = resolve({"task": "folder", "backbone": "tiny", **parse_settings([*folder, *sections])})
     assert config.task.options == Folder.Config()
-    assert config.engine == EngineConfig()
+    assert config.engine.model_copy(update={"precision": "auto"}) == EngineConfig()  # which becomes the machine's
     assert config.data == DataConfig()
     assert config.evaluation == EvaluationConfig()

@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from surefoot.arguments import numbers, settings_of, whole_numbers
-
-if TYPE_CHECKING:
-    from surefoot.run import Run
 
 app = typer.Typer(
     name="surefoot",
@@ -65,7 +62,9 @@ def train(
     backbone: Backbone = "",
     method: Annotated[str, typer.Option(help="Name of a method.")] = "",
     seed: Annotated[int, typer.Option(help="Draws the order, the crops and the captions.", show_default="0")] = -1,
-    output: Annotated[str, typer.Option("--output", "-o", help="Run folder.", show_default="runs/TASK-METHOD")] = "",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Run folder.", show_default="runs/TASK-METHOD-SEED")
+    ] = "",
     config: Config = "",
 ) -> None:
     """Fine-tune one model, evaluate it, and leave a run folder. The same command again goes on where it stopped.
@@ -79,10 +78,11 @@ def train(
 
         resolved = resolve(wanted)
     with exit_codes():
+        from surefoot.report import lines
         from surefoot.run import train
 
         run = train(output or f"runs/{resolved.task.name}-{resolved.method.name}-{resolved.seed}", wanted)
-        _say(describe(run))
+        _say(lines.run(run.results))
         _say(f"Written to {run.folder}")
 
 
@@ -116,7 +116,9 @@ def compare(
         from surefoot import report
         from surefoot.comparison import compare
 
-        found = compare(output, wanted, methods=names, seeds=chosen_seeds, on_run=lambda run: _say(describe(run)))
+        found = compare(
+            output, wanted, methods=names, seeds=chosen_seeds, on_run=lambda run: _say(report.lines.run(run.results))
+        )
         _show(report.terminal(found))
         _say(f"Report: {Path(output) / 'report.html'}")
 
@@ -139,14 +141,12 @@ def blend(
         alphas = ALPHAS if alpha == "sweep" else numbers("alpha", alpha)
     with exit_codes():
         from surefoot.blending import blend
+        from surefoot.report import lines
 
         blended = blend(run, output, alphas=alphas)
         for point in blended.results["sweep"]:
-            _say(
-                f"alpha {point['alpha']:.2f}: validation {percent(point['validation_accuracy'])}, "
-                f"at home {percent(point['id_accuracy'])}, on the shifts {percent(point['shift_accuracy'])}"
-            )
-        _say(describe(blended))
+            _say(lines.blend_point(point))
+        _say(lines.run(blended.results))
         _say(f"Written to {blended.folder} (chosen on: {blended.results['selected_on']})")
 
 
@@ -168,6 +168,7 @@ def evaluate(
 
         resolve(wanted)
     with exit_codes():
+        from surefoot.report import lines
         from surefoot.run import evaluate
 
         splits = evaluate(classifier, wanted)
@@ -175,10 +176,7 @@ def evaluate(
             typer.echo(json.dumps(splits, indent=1))
             return
         for name, split in splits.items():
-            typer.echo(
-                f"{name:<16} {split['count']:>7} images  accuracy {percent(split['accuracy'])}  "
-                f"ECE {100 * split['ece']:.1f} (calibrated {100 * split['ece_calibrated']:.1f})"
-            )
+            typer.echo(lines.split(name, split))
 
 
 @app.command()
@@ -246,20 +244,6 @@ def main() -> None:
     """The console script."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     app()
-
-
-def describe(run: "Run") -> str:
-    """One line on a run: what it reached, at what cost."""
-    results = run.results
-    splits, home, shifts = results["splits"], results["home"], results["shifts"]
-    line = f"{results['method']} (seed {results['seed']}): {percent(splits[home]['accuracy'])} on {home}"
-    if shifts:
-        line += f", {percent(sum(splits[name]['accuracy'] for name in shifts) / len(shifts))} on the shifts"
-    return f"{line}, trained {results['seconds']:.0f} s"
-
-
-def percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
 
 
 @contextmanager

@@ -68,13 +68,12 @@ def compare(
 
 def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[str]) -> RunConfig:
     """The config of one run: the shared settings, without those under other methods' names."""
-    own: dict[str, Any] = {}
-    for name, value in flatten(settings):
-        section, _, option = name.partition(".")
-        if section == method:
-            own[f"method.{option}"] = value
-        elif section not in methods:
-            own[name] = value
+    others = tuple(f"{other}." for other in methods if other != method)
+    shared = {name: value for name, value in flatten(settings) if not name.startswith(others)}
+    own = {
+        name.replace(f"{method}.", "method.", 1) if name.startswith(f"{method}.") else name: value
+        for name, value in shared.items()
+    }
     return resolve({**own, "method": method, "seed": seed})
 
 

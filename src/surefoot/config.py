@@ -105,6 +105,7 @@ def resolve(settings: Settings) -> RunConfig:
         name: check(model, name, {**recommended[name], **_as_section(nested, name)}) for name, model in SECTIONS.items()
     }
     seed = check(_Seed, "", {"seed": nested.get("seed", 0)})
+    sections["engine"] = sections["engine"].concrete()
     return RunConfig(**choices, **sections, seed=seed.seed)  # type: ignore[arg-type]
 
 

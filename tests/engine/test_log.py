@@ -51,6 +51,13 @@ def test_a_line_that_a_kill_cut_short_is_dropped(tmp_path: Path) -> None:
     assert entries(path) == [(0, 0), (0, 1)]
 
 
+def test_a_line_without_its_end_is_dropped_even_where_it_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"stage": 0, "step": 0}\n{"stage": 0, "step": 1}')
+    write(path, [(0, 5)], step=5)
+    assert entries(path) == [(0, 0), (0, 5)]
+
+
 def test_other_processes_leave_the_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, [(0, 0)])

@@ -20,4 +20,6 @@ class IconCLIP(BackboneSource):
             raise ValueError(
                 f"backbone 'iconclip': {folder} is missing; install Surefoot again, its assets are not whole"
             )
-        return load_backbone(str(folder))
+        backbone = load_backbone(str(folder))
+        backbone.name = "iconclip"  # not where it happens to be installed
+        return backbone

@@ -12,7 +12,16 @@ from typing import Annotated, Literal, Protocol, Self
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor
 
 from surefoot.checkpoint import TrainState, restore
@@ -35,7 +44,9 @@ class EngineConfig(BaseModel):
     warmup: Annotated[float, Field(ge=0, le=1)] = IMAGENET_WARMUP  # share of a stage's steps
     clip_norm: NonNegativeFloat = 0.0  # of the whole gradient; 0 = no clipping
     accumulate: PositiveInt = 1  # parts of a batch that go through the model one after the other
-    precision: Literal["auto", "bf16", "32"] = "auto"  # auto: bf16 where the hardware has it
+    precision: Annotated[Literal["auto", "bf16", "32"], BeforeValidator(str)] = (
+        "auto"  # auto: bf16 in hardware, else 32
+    )
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: PositiveInt = 1  # processes on each machine
     nodes: PositiveInt = 1  # machines
@@ -53,6 +64,12 @@ class EngineConfig(BaseModel):
             )
         return self
 
+    def concrete(self) -> Self:
+        """With the precision that "auto" means on this machine, so that a resumed run keeps it."""
+        if self.precision != "auto":
+            return self
+        return self.model_copy(update={"precision": "bf16" if supports_bf16(self.accelerator) else "32"})
+
 
 class Batches(Protocol):
     def __call__(self, stage: Stage, *, start: int) -> Iterator[Batch]:
@@ -67,16 +84,15 @@ class NotFiniteError(ValueError):
     """A loss term became NaN or infinite; the weights are those before that step."""
 
 
-def supports_bf16() -> bool:
-    """Whether this machine computes bfloat16 in hardware."""
-    if torch.cuda.is_available():
+def supports_bf16(accelerator: str) -> bool:
+    """Whether this machine computes bfloat16 in hardware on that accelerator ("auto": the GPU where there is one)."""
+    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
+    return accelerator != "mps" and bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
 
 
 def build_fabric(config: EngineConfig) -> Fabric:
     """The handle on devices and processes; starts the other processes where `devices` or `nodes` ask for them."""
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and supports_bf16())
     several = config.devices * config.nodes > 1
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.json says what it would say
     fabric = Fabric(
@@ -84,7 +100,7 @@ def build_fabric(config: EngineConfig) -> Fabric:
         devices=config.devices,
         num_nodes=config.nodes,
         strategy="ddp" if several else "auto",
-        precision="bf16-mixed" if bf16 else "32-true",
+        precision="bf16-mixed" if config.concrete().precision == "bf16" else "32-true",
     )
     fabric.launch()
     return fabric

@@ -1,5 +1,6 @@
 """Reports made from the files that runs leave behind; works without torch."""
 
+from surefoot.report import lines
 from surefoot.report.examples import Example
 from surefoot.report.html import html
 from surefoot.report.records import Records, Run, comparison, find_runs, read_records, read_runs
@@ -14,6 +15,7 @@ __all__ = [
     "comparison",
     "find_runs",
     "html",
+    "lines",
     "markdown",
     "read_records",
     "read_runs",

@@ -1,0 +1,31 @@
+"""One line of plain text about one thing: a run, a split, a point of a blend. What the terminal shows as it happens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from surefoot.report.summary import percent
+
+
+def run(results: Mapping[str, Any]) -> str:
+    """What a run reached and cost, from its results.json."""
+    splits, home, shifts = results["splits"], results["home"], results["shifts"]
+    line = f"{results['method']} (seed {results['seed']}): {percent(splits[home]['accuracy'])} % on {home}"
+    if shifts:
+        line += f", {percent(sum(splits[name]['accuracy'] for name in shifts) / len(shifts))} % on the shifts"
+    return f"{line}, trained {results['seconds']:.0f} s"
+
+
+def split(name: str, measured: Mapping[str, Any]) -> str:
+    """Size, accuracy and calibration of one split, from its entry in results.json."""
+    return (
+        f"{name:<16} {measured['count']:>7} images  accuracy {percent(measured['accuracy'])} %  "
+        f"ECE x100 {percent(measured['ece'])} (calibrated {percent(measured['ece_calibrated'])})"
+    )
+
+
+def blend_point(point: Mapping[str, float]) -> str:
+    """Accuracy of a blend, from an entry of a sweep."""
+    return (
+        f"alpha {point['alpha']:.2f}: validation {percent(point['validation_accuracy'])} %, "
+        f"home {percent(point['id_accuracy'])} %, shifts {percent(point['shift_accuracy'])} %"
+    )
