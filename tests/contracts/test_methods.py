@@ -120,9 +120,7 @@ def test_its_classifier_predicts_every_class_and_round_trips(name: str, squares:
 
 
 @every_method
-def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(
-    name: str, squares: Path, tmp_path: Path
-) -> None:
+def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(name: str, squares: Path, tmp_path: Path) -> None:
     whole, _ = train_few_steps(name, squares)
     total = sum(stage_steps(stage, settings(name, squares).engine, images=36) for stage in whole.stages)
     for stop_after in range(1, total):
