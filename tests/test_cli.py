@@ -201,3 +201,18 @@ def wait_for_lines(process: subprocess.Popen[str], path: Path, count: int) -> No
         assert process.poll() is None, "the run ended before it was interrupted"
         assert time.monotonic() < deadline, f"{path} never got {count} lines"
         time.sleep(0.02)
+
+
+def test_the_shell_completes_commands() -> None:
+    asked = {"_SUREFOOT_COMPLETE": "complete_bash", "COMP_WORDS": "surefoot comp", "COMP_CWORD": "1"}
+    script = [sys.executable, "-c", "import sys; sys.argv[0] = 'surefoot'; from surefoot.cli import main; main()"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env={**os.environ, **asked})
+    assert done.stdout.split() == ["compare"]
+
+
+def test_torchrun_starts_the_processes_itself(squares: Path, tmp_path: Path) -> None:
+    words = ["train", "--task", squares, "--method", "flyp", *QUICK, "engine.devices=2", "-o", tmp_path / "run"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, "-m", "surefoot", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Written to") == 1

@@ -40,7 +40,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
-        with partial.open("rb") as file:
+        with partial.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
         partial.replace(path)
     finally:

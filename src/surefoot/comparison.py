@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from surefoot import report
 from surefoot.blending import ALPHAS, Ends, has_zero_shot_form, sweep
-from surefoot.checkpoint import write_text
+from surefoot.checkpoint import disk_errors, write_text
 from surefoot.config import RunConfig, Settings, flatten, resolve
 from surefoot.data.images import decode
 from surefoot.data.task import Split, Task
@@ -58,9 +58,10 @@ def compare(
     found = report.comparison(report.read_runs(root, [str(run.folder.relative_to(root)) for run in runs.values()]))
 
     def write() -> None:
-        write_text(root / "comparison.json", as_json(found))
-        write_text(root / "examples.json", as_json(examples))
-        report.write_report(root)
+        with disk_errors(root, "the report"):
+            write_text(root / "comparison.json", as_json(found))
+            write_text(root / "examples.json", as_json(examples))
+            report.write_report(root)
 
     on_first_rank(parts.fabric, write)
     return found

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ from surefoot.backbones.base import Backbone
 from surefoot.checkpoint import TrainState
 from surefoot.classifier import Classifier
 from surefoot.config import RunConfig, Settings, check, resolve
-from surefoot.data.batch import Batch, drop_unreadable, training_batches
+from surefoot.data.batch import Batches, DataConfig, drop_unreadable, training_batches
+from surefoot.data.images import UnreadableImage
 from surefoot.data.prompts import Prompts
-from surefoot.data.scan import leakage_notes
+from surefoot.data.scan import broken_images, leakage_notes
 from surefoot.data.task import Task, TaskSource
-from surefoot.engine.log import metrics_file, progress_bar
+from surefoot.engine.log import metrics_file, progress_bar, tell
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
 from surefoot.methods.base import Method, Stage
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 NO_SETTINGS: Settings = MappingProxyType({})
-HASHED_AT_MOST = 50_000  # images; beyond, `surefoot check` looks for images that stand in train and in a test
+READ_AT_MOST = 50_000  # images before training; beyond, `surefoot check` looks for broken and for repeated ones
 
 
 class Interrupted(Exception):  # noqa: N818  not an error: everything is saved
@@ -57,15 +59,26 @@ class Parts:
 
     fabric: "Fabric"
     task: Task
+    data: DataConfig
 
     @classmethod
     def build(cls, config: RunConfig) -> "Parts":
         fabric = build_fabric(config.engine)
         found: Task = config.task.plugin(config.task.options).load()
         task = drop_unreadable(found, config.data)
-        if sum(map(len, task.splits().values())) <= HASHED_AT_MOST:
+        if sum(map(len, task.splits().values())) <= READ_AT_MOST:
             task = replace(task, notes=(*task.notes, *leakage_notes(task)))
-        return cls(fabric, task)
+        if fabric.is_global_zero:
+            tell(task.notes)
+        return cls(fabric, task, config.data)
+
+    @cached_property
+    def broken_images(self) -> str:
+        """What to tell before training of images that cannot be decoded; a large task's show only when they are met."""
+        splits = self.task.splits().values()
+        if sum(map(len, splits)) > READ_AT_MOST:
+            return ""
+        return broken_images(splits, max_pixels=self.data.max_pixels, workers=self.data.workers)
 
 
 def load_task(name: str = "iconshift", *, options: Settings = NO_SETTINGS) -> Task:
@@ -95,11 +108,19 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     """`train` on parts that are built already."""
     fabric, task, folder = parts.fabric, parts.task, RunFolder(output)
     data = about_data(task)
-    on_first_rank(fabric, lambda: folder.begin(config.to_dict(), data))
+
+    def begin() -> None:
+        with checkpoint.disk_errors(folder.path, "run.json"):
+            folder.begin(config.to_dict(), data)
+
     if folder.finished:
+        on_first_rank(fabric, begin)
         return Run(output, folder.results())
+    if not folder.last.is_dir() and parts.broken_images:
+        raise UnreadableImage(parts.broken_images)
     torch.manual_seed(config.seed)
     method = build_method(config, task)
+    on_first_rank(fabric, begin)  # only now: what could not be built leaves no folder that refuses the next try
     state = checkpoint.load(folder.last, method)
     fabric.to_device(method)
     _fit(parts, config, method, state, folder)
@@ -208,7 +229,7 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
     fabric, train_split = parts.fabric, parts.task.train
     total = sum(stage_steps(stage, config.engine, images=len(train_split)) for stage in method.stages)
 
-    def batches(stage: Stage, *, start: int) -> Iterator[Batch]:
+    def batches(stage: Stage, *, start: int) -> Batches:
         return training_batches(
             train_split,
             method.backbone.image_spec,

@@ -1,6 +1,8 @@
 import io
+import multiprocessing
 import os
 import pickle
+import signal
 from itertools import islice
 
 import numpy as np
@@ -221,6 +223,12 @@ def test_nothing_is_scanned_or_dropped_under_stop():
     assert drop_unreadable(task, HERE) is task
 
 
+def test_a_class_that_skipping_leaves_without_training_images_is_named():
+    task = pets(split(9, broken=(1, 4, 7)))
+    with pytest.raises(UnreadableImage, match="no training image of the classes dog can be read"):
+        drop_unreadable(task, HERE.model_copy(update={"on_bad_image": "skip"}))
+
+
 def test_a_split_without_broken_images_stays_as_it_is():
     assert readable(TEN, HERE) == (TEN, [])
 
@@ -229,6 +237,19 @@ def test_a_dead_worker_is_explained():
     part = split(4, source=Deadly)
     with pytest.raises(RuntimeError, match=r"worker process died(.|\n)*data\.workers=1"):
         next(training_batches(part, SPEC, DataConfig(workers=1), batch_size=2, seed=0))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_worker_processes_outlive_a_signal_to_all_processes(number):
+    config = HERE.model_copy(update={"workers": 2})
+    batches = training_batches(TEN, SPEC, config, batch_size=4, seed=0)
+    got = [next(batches)]
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    got += first(20, batches)
+    batches.close()
+    expected = first(21, training_batches(TEN, SPEC, HERE, batch_size=4, seed=0))
+    assert all(same(a, b) for a, b in zip(got, expected, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from surefoot.data.scan import BadImage, duplicates, leakage_notes, unreadable
+from surefoot.data.scan import BadImage, broken_images, duplicates, leakage_notes, unreadable
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Split, Task
 
@@ -45,3 +45,16 @@ def test_unreadable_images_are_found_on_any_number_of_workers(tmp_path):
         BadImage(70, "a70.png: not an image, or a format that is not supported"),
     ]
     assert unreadable(part) == unreadable(part, workers=2) == expected
+
+
+def test_broken_images_of_all_splits_are_told_at_once(tmp_path):
+    splits = [split(tmp_path, "a", [1, -1]), split(tmp_path, "b", [2, 3]), split(tmp_path, "c", [-1])]
+    told = broken_images(splits)
+    assert told.splitlines() == [
+        f"1 of 2 images of split 'a' (folder {tmp_path}) cannot be read:",
+        "  a1.png: not an image, or a format that is not supported",
+        f"1 of 1 images of split 'c' (folder {tmp_path}) cannot be read:",
+        "  c0.png: not an image, or a format that is not supported",
+        "Replace or remove them, or set data.on_bad_image=skip to leave them out.",
+    ]
+    assert broken_images(splits[1:2]) == ""

@@ -79,3 +79,12 @@ def test_other_processes_show_no_progress(capsys: pytest.CaptureFixture[str]) ->
     with progress_bar("flyp", 3, shown=False) as bar:
         bar.advance_to(3, "loss 1.000")
     assert capsys.readouterr().err == ""
+
+
+def test_a_line_that_cannot_be_written_is_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with metrics_file(path, stage=0, step=0) as metrics:
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(OSError, match=r"metrics\.jsonl could not be written to .* Free some space"):
+            metrics.write({"stage": 0, "step": 0})

@@ -353,7 +353,47 @@ def test_a_batch_that_does_not_divide_into_its_parts_is_refused() -> None:
         engine(batch_size=100, accumulate=6, devices=2)
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0}, {"warmup": 1.5}, {"clip_norm": -1}, {"epochs": 0}, {"precision": "16"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 0},
+        {"lr": "inf"},
+        {"warmup": 1.5},
+        {"clip_norm": -1},
+        {"epochs": 0},
+        {"epochs": "inf"},
+        {"precision": "16"},
+    ],
+)
 def test_options_out_of_their_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         engine(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("starter", "variables"),
+    [("torchrun", {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}), ("srun", {"SLURM_STEP_NUM_TASKS": "2"})],
+)
+def test_processes_that_others_started_must_be_those_of_the_settings(
+    starter: str, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=rf"{starter} started 2 processes, but engine\.devices=1"):
+        build_fabric(engine())
+
+
+def test_the_batches_of_a_stage_are_closed_when_a_step_fails() -> None:
+    closed: list[int] = []
+
+    def broken(stage: Stage, *, start: int) -> Iterator[Batch]:
+        try:
+            yield from stream(torch.full_like(images(), float("nan")), engine())(stage, start=start)
+        finally:
+            closed.append(start)
+
+    config = engine()
+    with pytest.raises(NotFiniteError) as caught:
+        fit(build_fabric(config), linear(), broken, config, TrainState(), images=COUNT, seed=0, on_look=lambda *_: None)
+    assert closed == [0]
+    assert caught.traceback  # which keeps the loop's variables alive

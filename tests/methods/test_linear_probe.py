@@ -7,6 +7,7 @@ from torch import Tensor
 from surefoot.backbones.base import Frozen, RawFeatures, load_backbone
 from surefoot.checkpoint import TrainState
 from surefoot.classifier import Classifier, Convention
+from surefoot.config import resolve
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
 from surefoot.engine.train import EngineConfig, build_fabric, fit
@@ -89,3 +90,7 @@ def test_its_classifier_is_the_untouched_tower_with_the_trained_head() -> None:
     with torch.no_grad():
         features = load_backbone("tiny").image.raw(IMAGES)
         assert torch.equal(classifier(IMAGES), method.head(features))
+
+
+def test_the_gradient_is_clipped_as_in_the_authors_code() -> None:
+    assert resolve({"method": "linear_probe"}).engine.clip_norm == 1

@@ -156,6 +156,24 @@ def test_a_class_without_training_images_is_named(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["", "1.heic"])
+def test_a_class_folder_without_an_image_is_named_and_not_passed_over(tmp_path, file):
+    pets = put(tmp_path / "pets", "train/cat", "train/dog", count=5)
+    (pets / "train" / "eel").mkdir()
+    if file:
+        (pets / "train" / "eel" / file).touch()
+    for root in (pets, zipped(pets, tmp_path / "pets.zip")):
+        with pytest.raises(ValueError, match=r"no image \(.*\) lies in the class folders .*train/eel; add some"):
+            load(root)
+
+
+def test_a_test_split_may_lack_a_class_and_other_folders_are_passed_over(tmp_path):
+    put(tmp_path, "train/cat", "train/dog", "test/cat", count=5)
+    (tmp_path / "test" / "dog").mkdir()
+    (tmp_path / "papers").mkdir()
+    assert sizes(load(tmp_path))["test"] == 5
+
+
 @pytest.mark.parametrize(("root", "message"), [("", "task.root is empty"), ("/no/such", "no such file or folder")])
 def test_a_root_that_is_not_there_is_an_error(root, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):

@@ -112,3 +112,21 @@ def test_no_icon_set_is_in_both_iconshift_and_pretraining(rows):
     facts = json.loads((ASSETS / "iconclip/pretraining.json").read_text(encoding="utf-8"))
     assert not set(facts["sets"]) & {row["icon_set"] for row in rows}
     assert sum(facts["removed_near_duplicates"].values()) == facts["removed_near_duplicates_total"]
+
+
+def test_icongroups_is_balanced_outside_training_and_split_by_set():
+    with zipfile.ZipFile(ASSETS / "icongroups.zip") as files:
+        rows = list(csv.DictReader(io.TextIOWrapper(files.open("manifest.csv"), encoding="utf-8")))
+    sets = {}
+    for row in rows:
+        assert sets.setdefault(row["icon_set"], row["split"]) == row["split"]
+        assert row["group"].startswith(row["label"] + " on ")
+        assert row["licence"] in PERMITTED
+    for split in ("validation", "test"):
+        counts = [sum(row["split"] == split and row["group"] == f"{label} on {place}" for row in rows)
+                  for label in ("animal", "vehicle") for place in ("grass", "water")]  # fmt: skip
+        assert counts[0] == counts[1] > 25
+        assert counts[2] == counts[3] > 25
+    train = [row for row in rows if row["split"] == "train"]
+    usual = sum(row["group"] in ("animal on grass", "vehicle on water") for row in train)
+    assert 0.94 <= usual / len(train) <= 0.96

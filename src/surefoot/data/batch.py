@@ -4,9 +4,10 @@ Decoding belongs to `images`, what is drawn to `draws`: neither depends on worke
 """
 
 import os
+import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Never, Self
 
@@ -30,10 +31,11 @@ from surefoot.data.images import (
     to_tensor,
     training_view,
 )
-from surefoot.data.scan import BadImage, open_example, unreadable
+from surefoot.data.scan import BadImage, broken_images, open_example, unreadable
 from surefoot.data.task import Split, Task
 
 TRIES = 10  # to fit a random crop into an image
+GRACE = 20  # seconds that a worker process outlives SIGTERM
 KEPT = 4096  # small images that a process keeps decoded: at most 256 MB, 64 MB at 64 x 64 pixels
 
 
@@ -45,6 +47,10 @@ class Batch(NamedTuple):
     groups: Tensor  # (B,) int64; -1 where there is none
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
     view: Tensor  # (B,) int64, which random crop of the image; -1 for the evaluation transform
+
+
+Batches = Generator[Batch, None, None]
+"""To be closed where it is not read to its end, as an error may keep it, and its worker processes, alive."""
 
 
 def spare_cores() -> int:
@@ -59,7 +65,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 class DataConfig(BaseModel):
     """How images are read and augmented: section `data` of a run's configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     workers: NonNegativeInt = Field(default_factory=spare_cores)  # never changes what is read; 0 = in this process
     views: NonNegativeInt = 0  # fixed crops of an image; 0 = a new crop each epoch
@@ -98,7 +104,7 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
     augment: bool = True,
-) -> Iterator[Batch]:
+) -> Batches:
     """Endless full batches from step `start_step` on; each rank gets its share of `batch_size` images.
 
     The examples form one endless stream: a permutation for each epoch, one after the other. Global step k takes
@@ -118,7 +124,7 @@ def training_batches(
 
 def evaluation_batches(
     split: Split, spec: ImageSpec, config: DataConfig, *, rank: int = 0, world_size: int = 1
-) -> Iterator[Batch]:
+) -> Batches:
     """Each image once, in order, through the evaluation transform; rank r gets images r, r + world_size, ...
 
     The last batch may be smaller. Raises UnreadableImage with all unreadable files of the split.
@@ -229,11 +235,14 @@ def drop_unreadable(task: Task, config: DataConfig) -> Task:
             counts = Counter(task.classes[split.labels[image.index]] for image in bad)
             listed = ", ".join(f"{label} {count}" for label, count in counts.most_common())
             notes.append(f"{name}: skipped {len(bad)} of {len(split)} images that cannot be read ({listed})")
+    lost = sorted({task.classes[i] for i in set(task.train.labels) - set(kept["train"].labels)})
+    if lost:
+        raise UnreadableImage(f"no training image of the classes {', '.join(lost)} can be read; replace some of them")
     tests = {name: kept[name] for name in task.tests}
     return replace(task, train=kept["train"], validation=kept["validation"], tests=tests, notes=(*task.notes, *notes))
 
 
-def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[Picks], seed: int) -> Iterator[Batch]:
+def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[Picks], seed: int) -> Batches:
     labels, groups = torch.from_numpy(split.labels), torch.from_numpy(split.groups)
     loader = DataLoader(
         Pictures(split, spec, config, seed),
@@ -242,6 +251,7 @@ def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[P
         num_workers=config.workers,
         collate_fn=_as_is,  # type: ignore[arg-type]  # no list here: batch_size is None
         generator=torch.Generator(),  # else the loader would draw from the global one, and a resumed run would differ
+        worker_init_fn=_outlive_signals,
     )
     try:
         for images, (index, view), bad in loader:
@@ -262,16 +272,17 @@ def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[P
 
 
 def _stop(split: Split, config: DataConfig) -> Never:
-    bad = unreadable(split, max_pixels=config.max_pixels, workers=config.workers)
-    listed = "\n".join(f"  {image.reason}" for image in bad)
-    raise UnreadableImage(
-        f"{len(bad)} of {len(split)} images of split {split.name!r} ({split.source.describe()}) cannot be read:\n"
-        f"{listed}\nReplace or remove them, or set data.on_bad_image=skip to leave them out."
-    )
+    raise UnreadableImage(broken_images([split], max_pixels=config.max_pixels, workers=config.workers))
 
 
 def _as_is(item: Read) -> Read:
     return item
+
+
+def _outlive_signals(_: int) -> None:
+    """SLURM, torchrun and Ctrl-C signal every process, but the main one needs its data until it has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def _check_share(split: Split, rank: int, world_size: int) -> None:

@@ -155,7 +155,20 @@ def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
         raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}); {LAYOUTS}")
     rows = _by_layout([tuple(path[len(base) :].split("/")[:-1]) for path in paths], paths, origin)
     split, domain, label = (list(column) for column in zip(*rows, strict=True))
+    empty = _classes_without_images(source.folders(), paths)
+    if empty:
+        raise ValueError(
+            f"{origin}: no image ({', '.join(IMAGE_SUFFIXES)}) lies in the class folders {', '.join(empty)}; "
+            "add some, or remove these folders"
+        )
     return Table(source, origin, paths, label, split, domain, [""] * len(paths), classes)
+
+
+def _classes_without_images(folders: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Folders at the depth of the class folders, of classes that have no image anywhere."""
+    classes = {path.split("/")[-2] for path in paths}
+    depth = paths[0].count("/")
+    return [f for f in folders if f.count("/") == depth - 1 and f.split("/")[-1] not in classes]
 
 
 def _by_layout(folders: Sequence[tuple[str, ...]], paths: Sequence[str], origin: str) -> list[tuple[str, str, str]]:

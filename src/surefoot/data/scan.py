@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from surefoot.data.images import PILLOW_LIMIT, Opened, UnreadableImage, open_ima
 from surefoot.data.task import Split, Task
 
 CHUNK = 64  # images a worker process reads for one answer
+WORTH = 8  # chunks for each worker process; with fewer, starting it takes longer than reading them
 
 
 class BadImage(NamedTuple):
@@ -35,6 +36,18 @@ def open_example(split: Split, index: int, *, max_pixels: int = PILLOW_LIMIT) ->
 def unreadable(split: Split, *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> list[BadImage]:
     """Every image of the split that cannot be decoded, in order; reads and decodes all of them."""
     return [bad for found in _scan(_Decoding(split, max_pixels), workers) for bad in found]
+
+
+def broken_images(splits: Iterable[Split], *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> str:
+    """What to tell of all images of `splits` that cannot be decoded; "" where there is none."""
+    told = ""
+    for split in splits:
+        bad = unreadable(split, max_pixels=max_pixels, workers=workers)
+        if bad:
+            where = f"split {split.name!r} ({split.source.describe()})"
+            told += f"{len(bad)} of {len(split)} images of {where} cannot be read:\n"
+            told += "".join(f"  {image.reason}\n" for image in bad)
+    return told and f"{told}Replace or remove them, or set data.on_bad_image=skip to leave them out."
 
 
 def fingerprints(split: Split) -> dict[bytes, list[int]]:
@@ -91,4 +104,5 @@ class _Decoding(Dataset[list[BadImage]]):
 
 
 def _scan(dataset: _Decoding, workers: int) -> Iterator[list[BadImage]]:
+    workers = min(workers, len(dataset) // WORTH)
     yield from DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=list, generator=torch.Generator())

@@ -3,7 +3,7 @@
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -25,11 +25,18 @@ class FolderSource:
     def files(self) -> list[str]:
         """Relative paths of all files, sorted, without hidden ones; links to folders are followed."""
         found: list[str] = []
-        for folder, subfolders, names in os.walk(self.root, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for folder, _, names in self._walk():
             inside = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
             found += [str(inside / name) for name in names if not name.startswith(".")]
         return sorted(found)
+
+    def folders(self) -> list[str]:
+        """Relative paths of all folders, sorted, without hidden ones."""
+        return sorted(
+            Path(folder, name).relative_to(self.root).as_posix()
+            for folder, subfolders, _ in self._walk()
+            for name in subfolders
+        )
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of `paths` that are not there; each folder is listed once, which is faster than asking a file."""
@@ -42,6 +49,11 @@ class FolderSource:
             if full.name not in listed[full.parent]:
                 lost.append(path)
         return lost
+
+    def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        for folder, subfolders, names in os.walk(self.root, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            yield folder, subfolders, names
 
 
 class ZipSource:
@@ -83,6 +95,14 @@ class ZipSource:
     def files(self) -> list[str]:
         """Paths of all files, sorted, without hidden ones and what macOS adds."""
         names = (PurePosixPath(info.filename) for info in self._zip().infolist() if not info.is_dir())
+        return sorted(str(n) for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.parts))
+
+    def folders(self) -> list[str]:
+        """Paths of all folders, sorted, without hidden ones and what macOS adds."""
+        infos = self._zip().infolist()
+        empty = {PurePosixPath(info.filename) for info in infos if info.is_dir()}
+        names = {parent for path in self.files() for parent in PurePosixPath(path).parents} | empty
+        names.discard(PurePosixPath("."))
         return sorted(str(n) for n in names if not any(part.startswith((".", "__MACOSX")) for part in n.parts))
 
     def missing(self, paths: Iterable[str]) -> list[str]:

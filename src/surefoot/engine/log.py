@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from surefoot.checkpoint import write_text
+from surefoot.checkpoint import disk_errors, write_text
 
 PLAIN_SECONDS = 10.0  # between plain lines
 
@@ -24,12 +24,12 @@ class Metrics:
 
 
 class MetricsFile(Metrics):
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def write(self, entry: Mapping[str, object]) -> None:
-        self.stream.write(json.dumps(entry) + "\n")
-        self.stream.flush()
+        with disk_errors(self.path.parent, self.path.name), self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
 
 
 @contextmanager
@@ -39,9 +39,9 @@ def metrics_file(path: Path, *, stage: int, step: int, written: bool = True) -> 
         yield Metrics()
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    write_text(path, "".join(line for line in lines if _stands_before(line, stage, step)))
-    with path.open("a", encoding="utf-8") as stream:
-        yield MetricsFile(stream)
+    with disk_errors(path.parent, path.name):
+        write_text(path, "".join(line for line in lines if _stands_before(line, stage, step)))
+    yield MetricsFile(path)
 
 
 def _stands_before(line: str, stage: int, step: int) -> bool:
@@ -50,6 +50,12 @@ def _stands_before(line: str, stage: int, step: int) -> bool:
     except ValueError:  # a line cut short by a kill
         return False
     return line.endswith("\n") and (entry["stage"], entry["step"]) < (stage, step)
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Write notes to standard error, a line each."""
+    for note in notes:
+        sys.stderr.write(f"note: {note}\n")
 
 
 class Bar:

@@ -5,13 +5,16 @@ caller's `on_look` does.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from typing import Annotated, Literal, Protocol, Self
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -25,7 +28,7 @@ from pydantic import (
 from torch import Tensor
 
 from surefoot.checkpoint import TrainState, restore
-from surefoot.data.batch import Batch
+from surefoot.data.batch import Batch, Batches
 from surefoot.engine.optim import build_optimizer, learning_rate, set_learning_rate, suppress_step_where
 from surefoot.methods.base import Method, Progress, Stage
 
@@ -35,7 +38,7 @@ IMAGENET_WARMUP = 500 / 25_030  # steps of WiSE-FT, FLYP and those after them: 5
 class EngineConfig(BaseModel):
     """Section `engine` of a run's config."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lr: PositiveFloat = 1e-5
     batch_size: PositiveInt = 512  # of all processes together
@@ -71,8 +74,8 @@ class EngineConfig(BaseModel):
         return self.model_copy(update={"precision": "bf16" if supports_bf16(self.accelerator) else "32"})
 
 
-class Batches(Protocol):
-    def __call__(self, stage: Stage, *, start: int) -> Iterator[Batch]:
+class BatchesOf(Protocol):
+    def __call__(self, stage: Stage, *, start: int) -> Batches:
         """Endless batches of a stage for this process, from micro-batch `start` on."""
 
 
@@ -88,12 +91,13 @@ def supports_bf16(accelerator: str) -> bool:
     """Whether this machine computes bfloat16 in hardware on that accelerator ("auto": the GPU where there is one)."""
     if accelerator in ("auto", "cuda") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return accelerator != "mps" and bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
+    return accelerator != "mps" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def build_fabric(config: EngineConfig) -> Fabric:
     """The handle on devices and processes; starts the other processes where `devices` or `nodes` ask for them."""
     several = config.devices * config.nodes > 1
+    _check_launched(config)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.json says what it would say
     fabric = Fabric(
         accelerator=config.accelerator,
@@ -106,6 +110,20 @@ def build_fabric(config: EngineConfig) -> Fabric:
     return fabric
 
 
+def _check_launched(config: EngineConfig) -> None:
+    """Processes that know nothing of each other would all write into one run folder."""
+    by_torchrun = TorchElasticEnvironment.detect()
+    launched = (
+        TorchElasticEnvironment().world_size() if by_torchrun else int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    )
+    if launched > 1 and launched != config.devices * config.nodes:
+        raise ValueError(
+            f"{'torchrun' if by_torchrun else 'srun'} started {launched} processes, but engine.devices="
+            f"{config.devices} x engine.nodes={config.nodes} is {config.devices * config.nodes}; set them to the "
+            "processes on each machine and the machines"
+        )
+
+
 def stage_steps(stage: Stage, config: EngineConfig, *, images: int) -> int:
     """Steps of a stage: its share of epochs * ceil(images / batch size), at least one."""
     return max(1, round(stage.share * config.epochs * -(-images // config.batch_size)))
@@ -114,7 +132,7 @@ def stage_steps(stage: Stage, config: EngineConfig, *, images: int) -> int:
 def fit(
     fabric: Fabric,
     method: Method,
-    batches: Batches,
+    batches: BatchesOf,
     config: EngineConfig,
     state: TrainState,
     *,
@@ -137,22 +155,22 @@ def fit(
         state.optimizer = {}
         method.train()
         guard = Guard(fabric, config, optimizer)
-        stream = batches(stage, start=state.step * config.accumulate)
-        while state.step < steps:
-            started = time.perf_counter()
-            progress = Progress(state.step, steps, state.step // per_epoch, -(-steps // per_epoch), state.stage)
-            torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
-            rate = learning_rate(state.step, steps, peak=config.lr * stage.lr, warmup=round(config.warmup * steps))
-            set_learning_rate(optimizer, rate)
-            terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
-            method.after_step(progress)
-            optimizer.zero_grad()
-            state.step += 1
-            state.seconds += time.perf_counter() - started
-            due = state.step % config.log_every == 0 or state.step % config.save_every == 0 or state.step == steps
-            if fabric.device.type == "cpu" or due:
-                guard.check()
-                on_look(state, steps, optimizer, terms)
+        with closing(batches(stage, start=state.step * config.accumulate)) as stream:
+            while state.step < steps:
+                started = time.perf_counter()
+                progress = Progress(state.step, steps, state.step // per_epoch, -(-steps // per_epoch), state.stage)
+                torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
+                rate = learning_rate(state.step, steps, peak=config.lr * stage.lr, warmup=round(config.warmup * steps))
+                set_learning_rate(optimizer, rate)
+                terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
+                method.after_step(progress)
+                optimizer.zero_grad()
+                state.step += 1
+                state.seconds += time.perf_counter() - started
+                due = state.step % config.log_every == 0 or state.step % config.save_every == 0 or state.step == steps
+                if fabric.device.type == "cpu" or due:
+                    guard.check()
+                    on_look(state, steps, optimizer, terms)
         state.stage, state.step = state.stage + 1, 0
     method.finalize()
 

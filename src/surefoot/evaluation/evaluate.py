@@ -3,6 +3,7 @@
 Numbers come from `metrics`, the temperature from `calibration`; what method trained the classifier is not known here.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,9 +62,10 @@ def split_logits(classifier: Classifier, split: Split, data: DataConfig, process
     share = -(-len(split) // world)  # examples a process, the last ones filled up
     mine = torch.zeros(share, len(classifier.classes), device=processes.device)
     done = 0
-    with evaluating(classifier):
-        spec = classifier.backbone.image_spec
-        for batch in evaluation_batches(split, spec, data, rank=rank, world_size=world) if rank < len(split) else ():
+    spec = classifier.backbone.image_spec
+    stream = evaluation_batches(split, spec, data, rank=rank, world_size=world)
+    with evaluating(classifier), closing(stream):
+        for batch in stream:
             found = classifier(batch.images.to(processes.device))
             mine[done : done + len(found)] = found
             done += len(found)

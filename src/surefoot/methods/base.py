@@ -57,7 +57,7 @@ class Method(nn.Module, ABC):
     """
 
     class Config(BaseModel):
-        model_config = ConfigDict(extra="forbid", frozen=True)
+        model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     summary: ClassVar[str]
     paper: ClassVar[str] = ""

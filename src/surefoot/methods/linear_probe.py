@@ -7,7 +7,7 @@ through the evaluation transform, so each feature is computed once and remembere
 times that of fine-tuning. `head=linear` is the other common form: a random linear layer on raw features.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import PositiveFloat
 from torch import Tensor
@@ -22,6 +22,7 @@ from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, 
 class LinearProbe(Method):
     summary: ClassVar[str] = "Only the head, on frozen features"
     paper: ClassVar[str] = "arXiv:2109.01903"
+    recommended: ClassVar[dict[str, Any]] = {"engine.clip_norm": 1.0}
 
     class Config(Method.Config):
         head: Convention = "scaled"
