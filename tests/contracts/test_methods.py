@@ -96,6 +96,17 @@ def test_everything_that_trains_in_a_stage_gets_a_gradient(name: str) -> None:
 
 
 @every_method
+def test_with_remembered_crops_the_loss_is_the_same_bit_for_bit(name: str) -> None:
+    method, remembering = make(name), make(name)
+    remembering.remember_crops(2)
+    for number, stage in enumerate(method.stages or (Stage(train=()),)):
+        for view in (0, 1, 0, 1) if stage.augment else (-1, -1):
+            given = batch(view=view)
+            ours, theirs = method(given, progress(number)), remembering(given, progress(number))
+            assert same(ours, theirs)
+
+
+@every_method
 def test_training_lowers_the_loss_and_leaves_frozen_parts_alone(name: str, squares: Path) -> None:
     method, before = train_few_steps(name, squares)
     trained = {prefix for stage in method.stages for prefix in stage.train}
@@ -120,9 +131,7 @@ def test_its_classifier_predicts_every_class_and_round_trips(name: str, squares:
 
 
 @every_method
-def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(
-    name: str, squares: Path, tmp_path: Path
-) -> None:
+def test_stopped_at_any_step_and_resumed_it_ends_bit_for_bit_the_same(name: str, squares: Path, tmp_path: Path) -> None:
     whole, _ = train_few_steps(name, squares)
     total = sum(stage_steps(stage, settings(name, squares).engine, images=36) for stage in whole.stages)
     for stop_after in range(1, total):
