@@ -36,6 +36,7 @@ RANKS = {
     "comparison": 11,
     "arguments": 11,
     "cli": 12,
+    "__main__": 13,
 }
 ALLOWED = {  # what a part may import from outside, beside the standard library
     "losses": {"torch"},

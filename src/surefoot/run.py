@@ -1,6 +1,7 @@
 """Where all parts meet: build what a config names, train it, evaluate what came out."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -255,6 +256,9 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
 def stop_signals() -> Iterator[list[int]]:
     """Collects SIGTERM and SIGINT instead of dying of them; a second Ctrl-C acts at once."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals; there they act as always
+        return
 
     def remember(number: int, _: FrameType | None) -> None:
         if received and number == signal.SIGINT:

@@ -254,6 +254,22 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_move() -> None:
     assert not same(stopped.state_dict(), linear().state_dict())
 
 
+class SteepLoss(OnlyCrossEntropy):
+    """Adds a term that is finite where its slope is not: the root of 0."""
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        flat = (0 * self.linear.weight).square().sum().sqrt()
+        return {**super().forward(batch, progress), "steep": flat if progress.step else 0 * flat.detach()}
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_gradient_that_overflows_where_the_loss_does_not_stops_the_run_too(clip_norm: float) -> None:
+    method = SteepLoss(Method.Config())
+    with pytest.raises(NotFiniteError, match="step 1 of stage 0: gradient = nan"):
+        run(method, engine(clip_norm=clip_norm))
+    assert all(tensor.isfinite().all() for tensor in method.state_dict().values())
+
+
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 

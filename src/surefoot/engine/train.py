@@ -177,8 +177,7 @@ def train_step(
         guard.see(progress, batch, terms)
         for name, term in terms.items():
             totals[name] = totals.get(name, torch.zeros_like(term)) + term.detach() / config.accumulate
-    if config.clip_norm:
-        fabric.clip_gradients(wrapped, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+    guard.see_gradient(_clip(fabric, wrapped, optimizer, config.clip_norm))
     guard.agree()
     optimizer.step()
     return totals
@@ -203,6 +202,12 @@ class Guard:
         bad = torch.stack([~term.isfinite() for term in detached.values()]).any()
         self.flag.copy_(torch.maximum(self.flag, bad.float()))
 
+    def see_gradient(self, norm: Tensor) -> None:
+        """The length () of the whole gradient, which can overflow where the loss did not."""
+        progress, index, terms = self.seen[-1]
+        self.seen[-1] = (progress, index, {**terms, "gradient": norm.detach()})
+        self.flag.copy_(torch.maximum(self.flag, (~norm.isfinite()).float()))
+
     def agree(self) -> None:
         """Before the optimizer steps: the flag of any process is the flag of all."""
         if self.fabric.world_size > 1:
@@ -224,6 +229,17 @@ class Guard:
                     "or look at these images."
                 )
         raise NotFiniteError("the loss is not finite in another process, whose message says at which images")
+
+
+def _clip(fabric: Fabric, wrapped: torch.nn.Module, optimizer: torch.optim.Optimizer, clip_norm: float) -> Tensor:
+    """Shorten the gradient to `clip_norm` where that is not 0; the length () it had."""
+    if clip_norm:
+        norm: Tensor | None = fabric.clip_gradients(wrapped, optimizer, max_norm=clip_norm, error_if_nonfinite=False)
+    else:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+    assert norm is not None  # Fabric gives the length where max_norm is set
+    return norm
 
 
 def _step_seed(seed: int, progress: Progress, rank: int) -> int:
