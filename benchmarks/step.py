@@ -63,7 +63,7 @@ def engine_steps(batches: list[Batch]) -> Callable[[], None]:
     fabric.to_device(method)
 
     def stream(_: Stage, *, start: int) -> Iterator[Batch]:
-        return iter(batches[start:])
+        yield from batches[start:]
 
     def steps() -> None:
         fit(fabric, method, stream, config.engine, TrainState(), images=images, seed=0, on_look=lambda *_: None)

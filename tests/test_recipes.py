@@ -18,6 +18,9 @@ PUBLISHED = {
     "wise_ft": (3e-5, 1.0, 10),
     "lp_ft": (3e-5, 1.0, 15),
     "flyp": (1e-5, 0.0, 10),
+    "car_ft": (1e-5, 0.0, 10),
+    "carot": (1e-5, 0.0, 10),
+    "star_ft": (1e-5, 0.0, 10),
 }
 
 every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -86,3 +89,20 @@ def test_lp_ft_probes_for_5_of_15_epochs_from_a_random_head() -> None:
 
 def test_wise_ft_blends_half_and_half() -> None:
     assert recipe("wise_ft").method.to_dict()["alpha"] == 0.5
+
+
+def test_lipsum_ft_has_its_own_recipe() -> None:
+    config = recipe("lipsum_ft")
+    engine = config.engine
+    assert (engine.lr, engine.batch_size, engine.weight_decay, engine.clip_norm) == (1e-5, 256, 0, 0)
+    assert stage_steps(Stage(train=()), engine, images=IMAGENET) == 50_000
+    assert engine.warmup == 0.1
+    assert (config.data.crop_scale, config.data.flip) == ((0.08, 1.0), True)
+    options = config.method.to_dict()
+    assert (options["weight"], options["count"], options["length"], options["head"]) == (1.0, 80, 8, "unit")
+
+
+def test_carot_and_star_ft_have_the_published_weights() -> None:
+    carot, star_ft = recipe("carot").method.to_dict(), recipe("star_ft").method.to_dict()
+    assert (carot["distillation"], carot["orthogonality"], carot["cross_projection"]) == (1.5, 0.2, 0.05)
+    assert (star_ft["weight"], star_ft["decay"], star_ft["variant"]) == (0.5, "epoch", "star")

@@ -131,8 +131,16 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
 
 def build_method(config: RunConfig, task: Task) -> Method:
     """The method on a fresh backbone, on the CPU."""
+    plugin, part = config.method.plugin, config.engine.batch_size // config.engine.accumulate
+    if issubclass(plugin, Method) and part < plugin.smallest_batch:
+        raise ValueError(
+            f"engine.batch_size={config.engine.batch_size} in {config.engine.accumulate} parts: method "
+            f"{config.method.name!r} compares the images of a part with each other; give "
+            f"{plugin.smallest_batch * config.engine.accumulate} or more"
+        )
     prompts = Prompts.from_task(task, seed=config.seed)
-    method: Method = config.method.plugin(config.method.options, load_run_backbone(config), prompts)
+    method: Method = plugin(config.method.options, load_run_backbone(config), prompts)
+    method.remember_crops(config.data.views)
     return method
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from surefoot.backbones.base import Backbone, Frozen, RawFeatures, evaluating, load_backbone, unit
+from surefoot.backbones.base import Average, Backbone, Frozen, RawFeatures, evaluating, load_backbone, unit
 from surefoot.data.batch import Batch
 
 TEXTS = ["a photo of a small red dog", "cat", "a house boat", "cat", "a photo of a small red dog", "cat"]
@@ -274,6 +274,102 @@ def test_more_views_than_promised_are_refused(backbone: Backbone) -> None:
         Frozen(backbone.image, views=2)(batch([0], [2]))
     with pytest.raises(ValueError, match="views is -1"):
         Frozen(backbone.image, views=-1)
+
+
+def test_a_teacher_can_be_told_later_what_to_remember_and_keeps_what_it_was_made_for(backbone: Backbone) -> None:
+    student, some = Student(backbone, views=0), batch([0, 1], [1, 1])
+    student.teacher.remember(2)
+    assert torch.equal(student.teacher(some), student.teacher(some))
+    assert student.calls == 1
+    made_for_one = Student(backbone, views=1)
+    made_for_one.teacher.remember(0)
+    whole = batch([0, 1], [-1, -1])
+    made_for_one.teacher(whole)
+    made_for_one.teacher(whole)
+    assert made_for_one.calls == 1
+
+
+def test_a_whole_backbone_can_be_a_teacher_of_images_and_texts(backbone: Backbone) -> None:
+    teacher, some = Frozen(backbone), batch([0, 1], [0, 0])
+    assert torch.equal(teacher(some), backbone.image(some.images))
+    assert torch.equal(teacher.module.encode_text(TEXTS), backbone.encode_text(TEXTS))
+
+
+# --- the teacher that follows ---------------------------------------------------------------------------------------
+
+
+class Follower(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.student = backbone
+        self.average = Average(backbone)
+
+
+def test_an_average_follows_its_students_parameters(backbone: Backbone) -> None:
+    both = Follower(backbone)
+    start = {name: value.detach().clone() for name, value in backbone.named_parameters()}
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.add_(1)
+        backbone.bias.add_(1)
+    both.average.follow(backbone, 0.75)
+    for name, value in both.average.module.named_parameters():
+        torch.testing.assert_close(value, start[name] + 0.25)
+    assert both.average.module.bias == 0
+    with pytest.raises(ValueError, match=r"momentum is 1\.5"):
+        both.average.follow(backbone, 1.5)
+
+
+def test_an_average_is_in_the_state_but_in_no_parameters_buffers_or_training_mode(backbone: Backbone) -> None:
+    both, other = Follower(backbone).train(), Follower(load_backbone("tiny", options={"seed": 1}))
+    assert not any(name.startswith("average") for name, _ in [*both.named_parameters(), *both.named_buffers()])
+    assert not both.average.module.training
+    state = both.state_dict()
+    assert set(state) == {f"{part}.{name}" for part in ("student", "average") for name in backbone.state_dict()}
+    other.load_state_dict(state)
+    assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
+    assert {p.dtype for p in both.to(torch.float64).average.module.parameters()} == {torch.float64}
+
+
+# --- random texts ---------------------------------------------------------------------------------------------------
+
+
+def test_random_texts_stand_between_the_marks_and_hold_no_special_token(backbone: Backbone) -> None:
+    seen: list[Tensor] = []
+    backbone.text.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    features = backbone.embed_random_texts(300, length=5, seed=0, moment=0)
+    (tokens,) = seen
+    assert tokens.shape == (300, 7)
+    assert tokens[:, 0].unique().tolist() == [0]
+    assert tokens[:, -1].unique().tolist() == [1]
+    assert tokens[:, 1:-1].min() == 2
+    assert tokens[:, 1:-1].max() == backbone.tokenizer.size - 1
+    assert not features.requires_grad
+    torch.testing.assert_close(features.norm(dim=-1), torch.ones(300))
+
+
+def test_random_texts_depend_on_seed_and_moment_only(backbone: Backbone) -> None:
+    drawn = [
+        backbone.train().embed_random_texts(4, length=5, seed=seed, moment=moment)
+        for seed, moment in ((0, 0), (0, 1), (1, 0))
+    ]
+    torch.rand(9)
+    assert torch.equal(drawn[0], backbone.embed_random_texts(4, length=5, seed=0, moment=0))
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert backbone.text.training
+
+
+@pytest.mark.parametrize("length", [0, 23])
+def test_random_texts_that_do_not_fit_are_refused(length: int, backbone: Backbone) -> None:
+    with pytest.raises(ValueError, match=rf"length={length}: .* reads 24 tokens with 2 marks; give 1 to 22"):
+        backbone.embed_random_texts(2, length=length, seed=0, moment=0)
+
+
+def test_the_output_weights_are_the_last_linear_maps(backbone: Backbone) -> None:
+    for tower in (backbone.image, backbone.text):
+        assert tower.output_weight.shape[1] == backbone.dim
+        assert tower.output_weight.requires_grad
 
 
 # --- opening by name ------------------------------------------------------------------------------------------------

@@ -360,3 +360,21 @@ def test_an_offline_cache_without_the_model_is_explained(tmp_path: Path) -> None
 def test_an_unreachable_hub_is_explained(tmp_path: Path) -> None:
     (unreachable,) = why([("some/model", "main")], tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert "the hub cannot be reached and the model is not in the cache" in unreachable
+
+
+def test_random_texts_leave_out_the_special_tokens(clip_folder: Path) -> None:
+    backbone = load_backbone(str(clip_folder))
+    seen: list[torch.Tensor] = []
+    backbone.text.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert backbone.embed_random_texts(50, length=8, seed=0, moment=0).shape == (50, backbone.dim)
+    (tokens,) = seen
+    assert (backbone.tokenizer.size, backbone.tokenizer.special) == (54, {52, 53})
+    assert set(tokens[:, 0].tolist()) == {52}
+    assert set(tokens[:, -1].tolist()) == {53}
+    assert tokens[:, 1:-1].max() < 52
+
+
+def test_the_output_weights_are_the_projections(clip_folder: Path) -> None:
+    backbone = load_backbone(str(clip_folder))
+    assert backbone.image.output_weight.shape == (48, 24)
+    assert backbone.text.output_weight.shape == (32, 24)

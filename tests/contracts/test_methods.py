@@ -96,6 +96,17 @@ def test_everything_that_trains_in_a_stage_gets_a_gradient(name: str) -> None:
 
 
 @every_method
+def test_with_remembered_crops_the_loss_is_the_same_bit_for_bit(name: str) -> None:
+    method, remembering = make(name), make(name)
+    remembering.remember_crops(2)
+    for number, stage in enumerate(method.stages or (Stage(train=()),)):
+        for view in (0, 1, 0, 1) if stage.augment else (-1, -1):
+            given = batch(view=view)
+            ours, theirs = method(given, progress(number)), remembering(given, progress(number))
+            assert same(ours, theirs)
+
+
+@every_method
 def test_training_lowers_the_loss_and_leaves_frozen_parts_alone(name: str, squares: Path) -> None:
     method, before = train_few_steps(name, squares)
     trained = {prefix for stage in method.stages for prefix in stage.train}

@@ -1,6 +1,6 @@
 import numpy as np
 
-from surefoot.data.draws import GOLDEN, _mixed, crop_draws, permutation
+from surefoot.data.draws import GOLDEN, SPURIOUS, _mixed, choices, crop_draws, permutation, random_tokens
 
 
 def test_the_mixer_is_splitmix64():
@@ -29,3 +29,23 @@ def test_crop_draws_are_uniform_and_do_not_depend_on_the_batch_they_are_drawn_in
     assert np.abs(np.corrcoef(draws.T) - np.eye(5)).max() < 0.1
     np.testing.assert_array_equal(draws[1234:1235], crop_draws(7, index[1234:1235], view[1234:1235], count=5))
     assert len(np.unique(draws)) == draws.size
+
+
+def test_random_tokens_are_uniform_over_all_but_the_excluded():
+    drawn = random_tokens(3, 0, shape=(1000, 8), size=10, excluded={0, 9})
+    assert drawn.shape == (1000, 8)
+    counts = np.bincount(drawn.ravel(), minlength=10)
+    assert counts[0] == counts[9] == 0
+    assert np.abs(counts[1:9] - 1000).max() < 150  # five standard deviations
+
+
+def test_each_moment_and_seed_has_its_own_tokens():
+    drawn = [random_tokens(seed, moment, shape=(2, 8), size=99) for seed in (0, 1) for moment in (0, 1, 1 << 32)]
+    assert len({tuple(tokens.ravel()) for tokens in drawn}) == 6
+    np.testing.assert_array_equal(drawn[0], random_tokens(0, 0, shape=(2, 8), size=99))
+
+
+def test_two_uses_of_one_image_and_view_are_drawn_independently():
+    index, view = np.arange(5000), np.zeros(5000, np.int64)
+    captions, spurious = (choices(0, index, view, count=10, **use) for use in ({}, {"use": SPURIOUS}))
+    assert abs((captions == spurious).mean() - 0.1) < 0.03

@@ -66,6 +66,7 @@ REGULARISERS: dict[str, Loss] = {
     "spurious_kl": lambda i: losses.spurious_kl(
         i.image, i.text, i.reference_image, i.reference_text, i.reference_scale
     ),
+    "class_kl": lambda i: losses.class_kl(*_logits(i), temperature=2.0),
     "relational_distillation": lambda i: losses.relational_distillation(*_logits(i)),
     "feature_distance": lambda i: losses.feature_distance(i.image, i.text, i.reference_image, i.reference_text),
     "cross_distillation": lambda i: losses.cross_distillation(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from surefoot.losses import (
+    class_kl,
     context_kl,
     random_text_kl,
     relational_distillation,
@@ -134,3 +135,16 @@ def test_relational_distillation_is_half_of_self_distillation_less_the_entropy(m
     logits, teacher = similarity(i.image, i.text, 20.0), similarity(i.reference_image, i.reference_text, 18.0)
     difference = self_distillation(logits, teacher) - self_distillation(teacher, teacher)
     torch.testing.assert_close(relational_distillation(logits, teacher), difference / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_class_kl_is_the_plain_formula(temperature: float, made: Any) -> None:
+    i = made(6)
+    logits, reference = (20.0 * images @ i.words.T for images in (i.image, i.reference_image))
+    expected = temperature**2 * plain_kl(reference / temperature, logits / temperature)
+    torch.testing.assert_close(class_kl(logits, reference, temperature=temperature), expected)
+
+
+def test_class_kl_refuses_a_temperature_of_zero() -> None:
+    with pytest.raises(ValueError, match="temperature is 0"):
+        class_kl(torch.zeros(2, 3), torch.zeros(2, 3), temperature=0)

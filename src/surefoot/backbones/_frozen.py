@@ -1,32 +1,77 @@
-"""The teacher: a frozen copy of an image module that can remember what it has seen. Imported through `base`."""
+"""Teachers: `Frozen`, which can remember what it has seen, and `Average`, which follows. Imported through `base`."""
 
 import copy
 from collections.abc import Callable
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surefoot.data.batch import Batch
+from surefoot.weights import ema_
+
+Copied = TypeVar("Copied", bound=nn.Module)
 
 
-class Frozen(nn.Module):
-    """The teacher: a copy of an image module that never trains and is in no `parameters()` or `state_dict()`.
+class _Aside(nn.Module, Generic[Copied]):
+    """Keeps a copy of a module, in eval mode, out of `parameters()`, of DDP and of every change of mode.
 
-    Kept as an attribute of a module it follows that module's `.to()`. With `views` = K > 0 (`data.views=K`: K fixed
-    crops an image) its features are remembered by (index, view), also for the evaluation transform (view -1); they
-    are those of the uncached teacher. Remembering reads the batch's index: one device sync a step. With 0 each
-    batch is computed anew.
+    As an attribute of a module it follows that module's `.to()`.
     """
 
-    def __init__(self, module: nn.Module, *, views: int = 0) -> None:
+    def __init__(self, module: Copied) -> None:
         super().__init__()
+        self._teacher = (copy.deepcopy(module).eval().requires_grad_(False),)  # in a tuple: not a registered child
+
+    @property
+    def module(self) -> Copied:
+        """The copy."""
+        return self._teacher[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.module._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class Average(_Aside[Copied]):
+    """A teacher that follows its student: the exponential moving average of a module's parameters.
+
+    It never trains, DDP does not know it, and it is in `state_dict()`, so that a resumed run goes on with it.
+    """
+
+    def follow(self, student: nn.Module, momentum: float) -> None:
+        """average <- momentum * average + (1 - momentum) * student, over parameters; buffers stay."""
+        ema_(dict(self.module.named_parameters()), dict(student.named_parameters()), momentum)
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        destination |= {prefix + name: tensor for name, tensor in self.module.state_dict(keep_vars=keep_vars).items()}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+        own = {name: state_dict[prefix + name] for name in self.module.state_dict()}
+        self.module.load_state_dict(own)
+
+
+class Frozen(_Aside[Copied]):
+    """The teacher: a copy of an image module that never trains and is in no `parameters()` or `state_dict()`.
+
+    With `views` = K > 0 (`data.views=K`: K fixed crops an image) its features are remembered by (index, view), also
+    for the evaluation transform (view -1); they are those of the uncached teacher. Remembering reads the batch's
+    index: one device sync a step. With 0 each batch is computed anew. A run tells the teachers of its method
+    (`Method.remember_crops`).
+    """
+
+    def __init__(self, module: Copied, *, views: int = 0) -> None:
+        super().__init__(module)
+        self._views = 0
+        self.remember(views)
+
+    def remember(self, views: int) -> None:
+        """Remember `views` crops an image from now on, or more where it was made for more; forgets what it knew."""
         if views < 0:
             raise ValueError(f"views is {views}; give 0 (remember nothing) or the number of fixed crops an image")
-        self._teacher = (copy.deepcopy(module).eval().requires_grad_(False),)  # in a tuple: not a registered child
-        self._views = views
-        self._memory = _Memory(views + 1)  # the last column is view -1
+        self._views = max(views, self._views)
+        self._memory = _Memory(self._views + 1)  # the last column is view -1
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> Tensor:
@@ -41,12 +86,8 @@ class Frozen(nn.Module):
         return features
 
     def _features(self, batch: Batch) -> Tensor:
-        features: Tensor = self._teacher[0](batch.images)
+        features: Tensor = self.module(batch.images)
         return features
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._teacher[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return super()._apply(fn, recurse)  # type: ignore[no-any-return,no-untyped-call]
 
 
 class _Memory:

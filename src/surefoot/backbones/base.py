@@ -1,6 +1,7 @@
 """Dual encoders: a Backbone embeds images and sentences into one space; a BackboneSource makes one.
 
-Here: unit features, tokens cut to the longest sentence, equal sentences encoded once; `Frozen` is the teacher.
+Here: unit features, tokens cut to the longest sentence, equal sentences encoded once; `Frozen` and
+`Average` are teachers.
 Where weights come from belongs to the plug-ins beside this file; class weights belong to `classifier`.
 """
 
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surefoot import plugins
+from surefoot.backbones._frozen import Average as Average
 from surefoot.backbones._frozen import Frozen as Frozen
+from surefoot.data.draws import random_tokens
 from surefoot.data.images import ImageSpec
 
 FOLDER = "backbones"  # where the plug-ins stand
@@ -33,6 +36,11 @@ class ImageTower(nn.Module, ABC):
     def raw(self, images: Tensor) -> Tensor:
         """Features (N, dim) before normalisation, float32."""
 
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """The projection (width, dim): the last linear map, with gradient."""
+
     def forward(self, images: Tensor) -> Tensor:
         return unit(self.raw(images))
 
@@ -46,6 +54,11 @@ class TextTower(nn.Module, ABC):
     @abstractmethod
     def raw(self, tokens: Tensor) -> Tensor:
         """Features (N, dim) before normalisation, float32."""
+
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """The projection (width, dim): the last linear map, with gradient."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return unit(self.raw(tokens))
@@ -68,6 +81,8 @@ class Tokenizer(ABC):
     context: int  # the most tokens the text tower reads
     end: int  # id of the end-of-text token
     pad: int  # id that fills rows up
+    size: int  # ids go from 0 to size - 1
+    special: frozenset[int]  # ids that stand for no text: marks and filling
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -114,6 +129,11 @@ class Backbone(nn.Module, ABC):
         """exp(log_scale), with gradient."""
         return self.log_scale.exp()
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Unit features (N, D) of images, as `image` gives them: so that `Frozen` can hold a whole backbone."""
+        features: Tensor = self.image(images)
+        return features
+
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) on the backbone's device.
 
@@ -138,14 +158,34 @@ class Backbone(nn.Module, ABC):
         first: dict[str, int] = {}
         for text in texts:
             first.setdefault(text, len(first))
-        rows = self._rows(list(first))
+        features = self._embed(self._rows(list(first)), batch_size=batch_size)  # (unique, D)
+        return features[[first[text] for text in texts]]
+
+    @torch.no_grad()
+    def embed_random_texts(self, count: int, *, length: int, seed: int, moment: int) -> Tensor:
+        """Unit features (count, D) of texts of `length` random tokens, without gradient and in eval mode.
+
+        Tokens are uniform over all that are not special, and equal for equal (seed, moment) wherever they are drawn.
+        """
+        empty = self._rows([""])[0]
+        if not 1 <= length <= self.tokenizer.context - len(empty):
+            raise ValueError(
+                f"length={length}: the text tower of {self.name!r} reads {self.tokenizer.context} tokens with "
+                f"{len(empty)} marks; give 1 to {self.tokenizer.context - len(empty)}"
+            )
+        drawn = random_tokens(
+            seed, moment, shape=(count, length), size=self.tokenizer.size, excluded=self.tokenizer.special
+        )
+        return self._embed([[*empty[:-1], *row, empty[-1]] for row in drawn.tolist()], batch_size=count)
+
+    def _embed(self, rows: Sequence[Sequence[int]], *, batch_size: int) -> Tensor:
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # like lengths together: less to fill up
-        features = torch.empty(len(rows), self.dim, device=self.log_scale.device)  # (unique, D)
+        features = torch.empty(len(rows), self.dim, device=self.log_scale.device)  # (N, D)
         with evaluating(self.text):
             for start in range(0, len(order), batch_size):
                 part = order[start : start + batch_size]
                 features[part] = self.text(self._fill([rows[i] for i in part]))
-        return features[[first[text] for text in texts]]
+        return features
 
     def zero_shot_weights(self, sentences: Sequence[Sequence[str]]) -> Tensor:
         """One unit row (D) a list of sentences, no gradient: the normalised mean of their unit features.

@@ -100,7 +100,11 @@ class HuggingFaceImageTower(ImageTower):
         super().__init__()
         self.dim = model.config.projection_dim
         self.vision_model: nn.Module = model.vision_model
-        self.visual_projection: nn.Module = model.visual_projection
+        self.visual_projection: nn.Linear = model.visual_projection
+
+    @property
+    def output_weight(self) -> Tensor:
+        return self.visual_projection.weight.T
 
     def raw(self, images: Tensor) -> Tensor:
         pooled = self.vision_model(pixel_values=images).pooler_output  # (N, width)
@@ -115,7 +119,11 @@ class HuggingFaceTextTower(TextTower):
         super().__init__()
         self.dim = model.config.projection_dim
         self.text_model: nn.Module = model.text_model
-        self.text_projection: nn.Module = model.text_projection
+        self.text_projection: nn.Linear = model.text_projection
+
+    @property
+    def output_weight(self) -> Tensor:
+        return self.text_projection.weight.T
 
     def raw(self, tokens: Tensor) -> Tensor:
         pooled = self.text_model(input_ids=tokens).pooler_output  # (N, width), the state at the end of text
@@ -148,6 +156,8 @@ class HuggingFaceTokenizer(Tokenizer):
         self.context = min(text.max_position_embeddings, tokens.model_max_length)
         self.end = tokens.eos_token_id
         self.pad = tokens.eos_token_id
+        self.size = len(tokens)
+        self.special = frozenset(tokens.all_special_ids)
         self._backend: Any = Backend.from_str(tokens.backend_tokenizer.to_str())  # its own cutting and filling are off
         self._backend.no_truncation()
         self._backend.no_padding()

@@ -88,6 +88,10 @@ class TinyImageTower(ImageTower):
         self.norm = nn.LayerNorm(32)
         self.projection = nn.Linear(32 * (size // 4) ** 2, dim, bias=False)
 
+    @property
+    def output_weight(self) -> Tensor:
+        return self.projection.weight.T
+
     def raw(self, images: Tensor) -> Tensor:
         patches = F.gelu(self.patches(images)).flatten(2).transpose(1, 2)  # (N, patches, 32)
         features: Tensor = self.projection(self.norm(patches).flatten(1))
@@ -109,6 +113,10 @@ class TinyTextTower(TextTower):
         self.final_norm = nn.LayerNorm(32)
         self.projection = nn.Linear(32, dim, bias=False)
 
+    @property
+    def output_weight(self) -> Tensor:
+        return self.projection.weight.T
+
     def raw(self, tokens: Tensor) -> Tensor:
         states = self.tokens(tokens) + self.positions[: tokens.shape[1]]  # (N, L, 32)
         query, key, value = self.mix(self.norm(states)).unflatten(-1, (3, 1, 32)).transpose(1, 3).unbind(2)
@@ -124,6 +132,8 @@ class WordTokenizer(Tokenizer):
 
     end = END
     pad = END
+    size = 2 + WORDS
+    special = frozenset({START, END})
 
     def __init__(self, context: int) -> None:
         self.context = context

@@ -3,10 +3,12 @@
 So it depends neither on workers and ranks, nor on what was drawn before, nor on the release of a random generator.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, CROP, CHOICE = 1, 2, 3  # what a draw is for, so that no two uses share their numbers
+ORDER, CROP, CHOICE, SPURIOUS, TOKENS = 1, 2, 3, 4, 5  # what a draw is for, so that no two uses share their numbers
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
@@ -22,12 +24,24 @@ def crop_draws(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, 
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def choices(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.int64]:
+def choices(
+    seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int, use: int = CHOICE
+) -> NDArray[np.int64]:
     """A whole number in 0..count-1 for each image and view: (n,). ValueError where there is nothing to choose from."""
     if count < 1:
         raise ValueError(f"count is {count}; there must be at least one thing to choose from")
     # the bias of a modulo is below 2^-50 for any sensible count
-    return (_hash(seed, CHOICE, index, view) % np.uint64(count)).astype(np.int64)
+    return (_hash(seed, use, index, view) % np.uint64(count)).astype(np.int64)
+
+
+def random_tokens(
+    seed: int, moment: int, *, shape: tuple[int, int], size: int, excluded: Collection[int] = ()
+) -> NDArray[np.int64]:
+    """Whole numbers in 0..size-1 without the `excluded`, one draw for each `moment`: of `shape`."""
+    allowed = np.setdiff1d(np.arange(size), np.fromiter(excluded, np.int64, len(excluded)))
+    positions = np.arange(shape[0] * shape[1])
+    moments = np.full_like(positions, moment)
+    return allowed[choices(seed, moments, positions, count=len(allowed), use=TOKENS)].reshape(shape)
 
 
 def _hash(seed: int, use: int, first: NDArray[np.int64] | np.int64, second: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -3,11 +3,12 @@
 Tokens belong to the backbones, losses over captions to the methods.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from surefoot.data.batch import Batch
-from surefoot.data.draws import choices
+from surefoot.data.draws import CHOICE, SPURIOUS, choices
 from surefoot.data.task import Task
 
 DEFAULT_TEMPLATES: tuple[str, ...] = (
@@ -89,7 +90,14 @@ class Prompts:
 
         Equal on any number of ranks and after a resume; with `data.views=0` an image meets a new template each epoch.
         """
+        return self._drawn(self.templates, batch, use=CHOICE)
+
+    def spurious_captions(self, pool: Sequence[str], batch: Batch) -> list[str]:
+        """One caption an image: its class in a template drawn from `pool`, in the same way but independently."""
+        return self._drawn(pool, batch, use=SPURIOUS)
+
+    def _drawn(self, templates: Sequence[str], batch: Batch, *, use: int) -> list[str]:
         index, view = batch.index.cpu().numpy(), batch.view.cpu().numpy()
-        drawn = choices(self.seed, index, view, count=len(self.templates))  # (B,)
+        drawn = choices(self.seed, index, view, count=len(templates), use=use)  # (B,)
         labels = batch.labels.tolist()
-        return [self.templates[t].replace("{}", self.classes[c]) for t, c in zip(drawn.tolist(), labels, strict=True)]
+        return [templates[t].replace("{}", self.classes[c]) for t, c in zip(drawn.tolist(), labels, strict=True)]

@@ -158,9 +158,10 @@ def fit(
         with closing(batches(stage, start=state.step * config.accumulate)) as stream:
             while state.step < steps:
                 started = time.perf_counter()
-                progress = Progress(state.step, steps, state.step // per_epoch, -(-steps // per_epoch), state.stage)
-                torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
                 rate = learning_rate(state.step, steps, peak=config.lr * stage.lr, warmup=round(config.warmup * steps))
+                epoch, epochs = state.step // per_epoch, -(-steps // per_epoch)
+                progress = Progress(state.step, steps, epoch, epochs, state.stage, rate)
+                torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
                 set_learning_rate(optimizer, rate)
                 terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
                 method.after_step(progress)

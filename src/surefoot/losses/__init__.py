@@ -7,6 +7,7 @@ for a batch of one class.
 
 from surefoot.losses.contrastive import contrastive_loss, cross_contrastive, mpm_nce
 from surefoot.losses.divergence import (
+    class_kl,
     context_kl,
     cross_distillation,
     random_text_kl,
@@ -19,6 +20,7 @@ from surefoot.losses.penalty import cross_projection_norm, feature_distance, ort
 from surefoot.losses.similarity import similarity
 
 __all__ = [
+    "class_kl",
     "context_kl",
     "contrastive_loss",
     "cross_contrastive",

@@ -81,6 +81,20 @@ def spurious_kl(
     return _kl(*_spurious(features, spurious_features, reference_features, reference_spurious_features, scale))
 
 
+def class_kl(logits: Tensor, reference_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Knowledge distillation: temperature^2 times the mean over rows of KL(reference || student), both softened.
+
+        loss = t^2 * mean over rows of KL(softmax(reference_logits / t) || softmax(logits / t))
+
+    Logits (N, C) over the classes. Hinton et al., 2015 (arXiv:1503.02531), whose t^2 keeps the gradients' size.
+    """
+    check_pairs(logits, reference_logits, "logits and reference_logits")
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}; give a number above 0 (1 softens nothing)")
+    logits, reference = widen(logits, reference_logits.detach())
+    return temperature**2 * _kl(reference / temperature, (logits - reference) / temperature)
+
+
 def self_distillation(logits: Tensor, reference_logits: Tensor) -> Tensor:
     """CaRot's term: soft cross-entropy with the teacher's in-batch similarities, both directions *summed*.
 

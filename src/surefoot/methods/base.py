@@ -14,20 +14,29 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from surefoot.backbones.base import Backbone
+from surefoot.backbones.base import Backbone, Frozen
 from surefoot.classifier import Classifier, Convention, Head
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
 
 
 class Progress(NamedTuple):
-    """Where a run stands: in its `stage` (from 0), at `step` of `steps` and in `epoch` of `epochs` (both from 0)."""
+    """Where a run stands: in its `stage` (from 0), at `step` of `steps` and in `epoch` of `epochs` (both from 0).
+
+    `lr` is the learning rate of this step, for what moves weights outside the optimizer.
+    """
 
     step: int
     steps: int
     epoch: int
     epochs: int
     stage: int = 0
+    lr: float = 0.0
+
+    @property
+    def moment(self) -> int:
+        """A number that no other step of the run has: what is drawn afresh in each step is drawn from it."""
+        return self.stage << 32 | self.step
 
     @property
     def share(self) -> float:
@@ -53,7 +62,7 @@ class Method(nn.Module, ABC):
     """Base of the plug-ins in `methods/`: one subclass a file, its options in the nested Config.
 
     `stages` run one after the other. `recommended` holds settings ("engine.clip_norm": 1.0) that apply to this method
-    unless the user sets them.
+    unless the user sets them. `smallest_batch` is 2 where the images of a batch are compared with each other.
     """
 
     class Config(BaseModel):
@@ -62,6 +71,7 @@ class Method(nn.Module, ABC):
     summary: ClassVar[str]
     paper: ClassVar[str] = ""
     recommended: ClassVar[Mapping[str, Any]] = {}
+    smallest_batch: ClassVar[int] = 1
     stages: tuple[Stage, ...] = ()
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
@@ -83,6 +93,12 @@ class Method(nn.Module, ABC):
 
     def finalize(self) -> None:
         """Called once after the last stage (WiSE-FT)."""
+
+    def remember_crops(self, views: int) -> None:
+        """Let every `Frozen` teacher remember what it sees: each image has `views` fixed crops (0: always new ones)."""
+        for part in self.modules():
+            if isinstance(part, Frozen):
+                part.remember(views)
 
     def train_only(self, prefixes: Sequence[str]) -> dict[str, nn.Parameter]:
         """Let only parameters whose names start with one of `prefixes` train, and return them by name."""

@@ -21,6 +21,7 @@ from surefoot.methods.base import Method, Progress, Stage, gather
 class FLYP(Method):
     summary: ClassVar[str] = "Both towers with the contrastive loss of pre-training"
     paper: ClassVar[str] = "arXiv:2212.00638"
+    smallest_batch: ClassVar[int] = 2
     stages = (Stage(train=("backbone.",)),)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
