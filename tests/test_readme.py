@@ -17,7 +17,7 @@ from surefoot.run import load_task
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SPLITS = {"train": ("line", 6), "test": ("line", 2), "night": ("colour", 2)}
+SPLITS = {"train": ("line", slice(2, 8)), "test": ("line", slice(0, 2)), "night": ("colour", slice(0, 2))}
 
 
 def blocks(language: str) -> list[str]:
@@ -31,14 +31,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     task = load_task()
     names = ("cat", "house", "bicycle", "tree")
     archive = zipfile.ZipFile(ROOT / "src/surefoot/assets/iconshift.zip")
-    for split, (domain, count) in SPLITS.items():
-        source = task.train if split == "train" else task.tests[domain]
+    pictures = {"line": (task.train, task.tests["line"]), "colour": (task.tests["colour"],)}
+    for split, (domain, taken) in SPLITS.items():
         for name in names:
             label = task.classes.index(name)
-            places = [i for i in range(len(source)) if source.labels[i] == label][:count]
+            paths = [part.paths[i] for part in pictures[domain] for i in range(len(part)) if part.labels[i] == label]
             (folder / "photos" / split / name).mkdir(parents=True)
-            for number, place in enumerate(places):
-                picture = Image.open(BytesIO(archive.read(source.paths[place]))).convert("RGB").resize((200, 150))
+            for number, path in enumerate(paths[taken]):
+                picture = Image.open(BytesIO(archive.read(path))).convert("RGB").resize((200, 150))
                 picture.save(folder / "photos" / split / name / f"{number}.jpg")
     return folder
 

@@ -3,9 +3,6 @@
 Decoding belongs to `images`, what is drawn to `draws`: neither depends on workers, ranks or what was read before.
 """
 
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -33,9 +30,9 @@ from surefoot.data.images import (
 )
 from surefoot.data.scan import BadImage, broken_images, open_example, unreadable
 from surefoot.data.task import Split, Task
+from surefoot.data.workers import outlive_signals, signals_held, spare_cores
 
 TRIES = 10  # to fit a random crop into an image
-GRACE = 20  # seconds that a worker process outlives SIGTERM
 KEPT = 4096  # small images that a process keeps decoded: at most 256 MB, 64 MB at 64 x 64 pixels
 
 
@@ -51,12 +48,6 @@ class Batch(NamedTuple):
 
 Batches = Generator[Batch, None, None]
 """To be closed where it is not read to its end, as an error may keep it, and its worker processes, alive."""
-
-
-def spare_cores() -> int:
-    """Worker processes that do not take a core from training: all but two of the cores, at most eight."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(8, max(0, usable - 2))
 
 
 Channel = Annotated[int, Field(ge=0, le=255)]
@@ -251,10 +242,12 @@ def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[P
         num_workers=config.workers,
         collate_fn=_as_is,  # type: ignore[arg-type]  # no list here: batch_size is None
         generator=torch.Generator(),  # else the loader would draw from the global one, and a resumed run would differ
-        worker_init_fn=_outlive_signals,
+        worker_init_fn=outlive_signals,
     )
     try:
-        for images, (index, view), bad in loader:
+        with signals_held():  # the workers start in here
+            stream = iter(loader)
+        for images, (index, view), bad in stream:
             if bad:
                 _stop(split, config)
             at = torch.from_numpy(index)
@@ -277,12 +270,6 @@ def _stop(split: Split, config: DataConfig) -> Never:
 
 def _as_is(item: Read) -> Read:
     return item
-
-
-def _outlive_signals(_: int) -> None:
-    """SLURM, torchrun and Ctrl-C signal every process, but the main one needs its data until it has saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
 
 
 def _check_share(split: Split, rank: int, world_size: int) -> None:
