@@ -258,7 +258,7 @@ def usage_errors() -> Iterator[None]:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turns failures into a message on standard error and an exit code."""
-    from surefoot.run import Interrupted
+    from surefoot.interruption import Interrupted
 
     try:
         yield

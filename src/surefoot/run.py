@@ -1,14 +1,11 @@
 """Where all parts meet: build what a config names, train it, evaluate what came out."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +17,7 @@ from surefoot.checkpoint import TrainState
 from surefoot.classifier import Classifier
 from surefoot.config import RunConfig, Settings, check, resolve
 from surefoot.data.batch import Batches, DataConfig, drop_unreadable, training_batches
+from surefoot.data.held_out import HeldOutSplit
 from surefoot.data.images import UnreadableImage
 from surefoot.data.prompts import Prompts
 from surefoot.data.scan import broken_images, leakage_notes
@@ -27,6 +25,7 @@ from surefoot.data.task import Task, TaskSource
 from surefoot.engine.log import metrics_file, progress_bar, tell
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
+from surefoot.interruption import Interrupted, stop_signals
 from surefoot.methods.base import Method, Stage
 from surefoot.run_folder import RunFolder
 
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
 
 NO_SETTINGS: Settings = MappingProxyType({})
 READ_AT_MOST = 50_000  # images before training; beyond, `surefoot check` looks for broken and for repeated ones
-
-
-class Interrupted(Exception):  # noqa: N818  not an error: everything is saved
-    """The user or the system asked the run to stop; its checkpoint is written."""
 
 
 @dataclass(frozen=True)
@@ -125,21 +120,22 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     fabric.to_device(method)
     _fit(parts, config, method, state, folder)
     classifier = method.classifier()
-    classifier.provenance = {"config": config.to_dict(), "data": data, "selected_on": "none"}
-    return finish(parts, config, classifier, folder, seconds=state.seconds)
+    chosen = method.selected_on
+    classifier.provenance = {"config": config.to_dict(), "data": data, "selected_on": chosen}
+    return finish(parts, config, classifier, folder, seconds=state.seconds, selected_on=chosen)
 
 
 def build_method(config: RunConfig, task: Task) -> Method:
     """The method on a fresh backbone, on the CPU."""
     plugin, part = config.method.plugin, config.engine.batch_size // config.engine.accumulate
-    if issubclass(plugin, Method) and part < plugin.smallest_batch:
+    prompts = Prompts.from_task(task, seed=config.seed)
+    method: Method = plugin(config.method.options, load_run_backbone(config), prompts)
+    if part < method.smallest_batch:
         raise ValueError(
             f"engine.batch_size={config.engine.batch_size} in {config.engine.accumulate} parts: method "
             f"{config.method.name!r} compares the images of a part with each other; give "
-            f"{plugin.smallest_batch * config.engine.accumulate} or more"
+            f"{method.smallest_batch * config.engine.accumulate} or more"
         )
-    prompts = Prompts.from_task(task, seed=config.seed)
-    method: Method = plugin(config.method.options, load_run_backbone(config), prompts)
     method.remember_crops(config.data.views)
     return method
 
@@ -270,28 +266,16 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
             if stop:
                 raise Interrupted(f"stopped at step {state.step} of stage {state.stage}; the same command goes on")
 
-        fit(fabric, method, batches, config.engine, state, images=len(train_split), seed=config.seed, on_look=look)
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; a second Ctrl-C acts at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals; there they act as always
-        return
-
-    def remember(number: int, _: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        held_out = HeldOutSplit(
+            parts.task.validation,
+            method.backbone.image_spec,
+            config.data,
+            config.engine.batch_size // config.engine.accumulate,
+            config.seed,
+            fabric.to_device,
+        )
+        images, seed = len(train_split), config.seed
+        fit(fabric, method, batches, config.engine, state, images=images, held_out=held_out, seed=seed, on_look=look)
 
 
 def about_data(task: Task) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def test_a_teacher_can_be_told_later_what_to_remember_and_keeps_what_it_was_made
 
 def test_a_whole_backbone_can_be_a_teacher_of_images_and_texts(backbone: Backbone) -> None:
     teacher, some = Frozen(backbone), batch([0, 1], [0, 0])
-    assert torch.equal(teacher(some), backbone.image(some.images))
+    assert torch.equal(teacher(some), backbone.image.raw(some.images))
     assert torch.equal(teacher.module.encode_text(TEXTS), backbone.encode_text(TEXTS))
 
 

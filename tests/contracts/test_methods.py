@@ -16,8 +16,9 @@ from surefoot.config import resolve
 from surefoot.data.batch import Batch, training_batches
 from surefoot.data.prompts import Prompts
 from surefoot.engine.train import build_fabric, fit, stage_steps
+from surefoot.interruption import Interrupted
 from surefoot.methods.base import Method, Progress, Stage
-from surefoot.run import Interrupted, build_method, load_task
+from surefoot.run import build_method, load_task
 
 METHODS = plugins.names("methods")
 CLASSES = ("red square", "green square", "blue square")

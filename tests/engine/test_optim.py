@@ -76,7 +76,7 @@ def values(module: nn.Module) -> list[Tensor]:
 def test_weight_decay_acts_on_biases_norms_embeddings_and_the_scale_too() -> None:
     module = network()
     before = values(module)
-    optimizer = build_optimizer(module.parameters(), weight_decay=0.5)
+    optimizer = build_optimizer({1.0: list(module.parameters())}, weight_decay=0.5)
     set_learning_rate(optimizer, 0.1)
     give_gradients(module, 0.0)
     optimizer.step()
@@ -87,7 +87,7 @@ def test_weight_decay_acts_on_biases_norms_embeddings_and_the_scale_too() -> Non
 def test_three_steps_are_those_of_adamw_written_by_hand() -> None:
     module = network()
     theta = values(module)
-    optimizer = build_optimizer(module.parameters(), weight_decay=0.1)
+    optimizer = build_optimizer({1.0: list(module.parameters())}, weight_decay=0.1)
     first, second = ([np.zeros(t.shape) for t in theta] for _ in range(2))
     expected = [t.double().numpy() for t in theta]
     for step, (gradient, rate) in enumerate([(0.3, 0.01), (-2.0, 0.02), (0.1, 0.005)], start=1):
@@ -105,7 +105,7 @@ def test_three_steps_are_those_of_adamw_written_by_hand() -> None:
 
 def test_while_the_flag_is_up_neither_weights_nor_moments_nor_the_step_count_move() -> None:
     module = network()
-    optimizer = build_optimizer(module.parameters(), weight_decay=0.1)
+    optimizer = build_optimizer({1.0: list(module.parameters())}, weight_decay=0.1)
     set_learning_rate(optimizer, 0.1)
     flag = torch.zeros(())
     suppress_step_where(optimizer, flag)
@@ -124,7 +124,7 @@ def test_while_the_flag_is_up_neither_weights_nor_moments_nor_the_step_count_mov
 def test_with_the_flag_down_a_step_is_bit_for_bit_the_plain_one() -> None:
     plain, flagged = network(), network()
     for module in (plain, flagged):
-        optimizer = build_optimizer(module.parameters(), weight_decay=0.1)
+        optimizer = build_optimizer({1.0: list(module.parameters())}, weight_decay=0.1)
         set_learning_rate(optimizer, 0.1)
         if module is flagged:
             suppress_step_where(optimizer, torch.zeros(()))

@@ -285,8 +285,8 @@ class ByHand:
 
     def __post_init__(self) -> None:
         self.fabric = build_fabric(self.config)
-        trained = self.method.train_only(("linear.",)).values()
-        self.optimizer = build_optimizer(trained, weight_decay=self.config.weight_decay)
+        trained = list(self.method.train_only(("linear.",)).values())
+        self.optimizer = build_optimizer({1.0: trained}, weight_decay=self.config.weight_decay)
         self.wrapped, self.stepped = self.fabric.setup(self.method, self.optimizer)
         self.guard = Guard(self.fabric, self.config, self.optimizer)
         set_learning_rate(self.optimizer, 0.1)

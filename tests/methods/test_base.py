@@ -21,8 +21,8 @@ def test_every_step_of_a_run_is_another_moment() -> None:
 def test_the_teachers_of_a_run_learn_how_many_crops_an_image_has(squares: Path, quick: dict[str, Any]) -> None:
     for views in (0, 3):
         method = build(squares, quick, **{"method": "car_ft", "data.views": views})
-        assert isinstance(method.teacher, Frozen)
-        assert method.teacher._views == views
+        assert isinstance(method.term.teacher, Frozen)
+        assert method.term.teacher._views == views
 
 
 @pytest.mark.parametrize("method", ["flyp", "carot", "star_ft"])

@@ -79,17 +79,17 @@ def test_the_context_term_does_not_know_the_head() -> None:
 
 def test_contexts_are_the_tasks_or_its_templates_or_your_own() -> None:
     own = ("a wet {}", "a dry {}", "a wet {}")
-    assert len(make().contexts) == 3
-    assert len(make(context_source="templates").contexts) == 2
-    assert len(make(contexts=own).contexts) == 2  # each once
+    assert len(make().term.contexts) == 3
+    assert len(make(context_source="templates").term.contexts) == 2
+    assert len(make(contexts=own).term.contexts) == 2  # each once
     same = make(Prompts(PROMPTS.classes, PROMPTS.templates, own[:2]))
-    assert torch.equal(make(contexts=own).contexts, same.contexts)
+    assert torch.equal(make(contexts=own).term.contexts, same.term.contexts)
 
 
 def test_with_one_class_the_context_weights_are_the_features_of_the_sentences() -> None:
     one = Prompts(("red",), ("a {}",), CONTEXTS)
     expected = load_backbone("tiny").embed_texts([context.replace("{}", "red") for context in CONTEXTS])
-    torch.testing.assert_close(make(one).contexts, expected)
+    torch.testing.assert_close(make(one).term.contexts, expected)
 
 
 def test_a_single_context_is_refused() -> None:

@@ -59,9 +59,9 @@ def test_every_term_is_that_written_by_hand() -> None:
     method = make()
     train(method, 3)
     terms = {name: term.item() for name, term in method(batch(), progress(3)).items()}
-    student, teacher = logits_of(method.backbone), logits_of(method.average.module)
+    student, teacher = logits_of(method.backbone), logits_of(method.term.average.module)
     assert np.abs(student - teacher).max() > 1e-3
-    assert method.backbone.scale != method.average.module.scale  # each side has its own
+    assert method.backbone.scale != method.term.average.module.scale  # each side has its own
     contrastive = -sum(np.diag(log_softmax(z)).mean() for z in (student, student.T)) / 2
     pairs = ((student, teacher), (student.T, teacher.T))
     distillation = -sum((np.exp(log_softmax(soft)) * log_softmax(z)).sum(-1).mean() for z, soft in pairs)
@@ -106,10 +106,10 @@ def momenta(method: CaRot, steps: int) -> dict[int, float]:
     found = {}
     for step in range(steps):
         with torch.no_grad():
-            method.average.module.log_scale.fill_(1.0)
+            method.term.average.module.log_scale.fill_(1.0)
             method.backbone.log_scale.fill_(0.0)
         method.after_step(progress(step, steps))
-        if (value := float(method.average.module.log_scale.detach())) < 1:
+        if (value := float(method.term.average.module.log_scale.detach())) < 1:
             found[step] = value
     return found
 
@@ -133,18 +133,18 @@ def test_updates_can_be_counted_in_steps_and_come_at_every_step_of_a_very_short_
 
 def test_the_average_is_saved_follows_to_and_never_trains() -> None:
     method = make()
-    assert {f"average.{name}" for name in method.backbone.state_dict()} <= method.state_dict().keys()
+    assert {f"term.average.{name}" for name in method.backbone.state_dict()} <= method.state_dict().keys()
     training = method.train_only(("",))
-    assert not any(name.startswith("average") for name in training)
-    assert not any(parameter.requires_grad for parameter in method.average.module.parameters())
+    assert not any(name.startswith("term.") for name in training)
+    assert not any(parameter.requires_grad for parameter in method.term.average.module.parameters())
     method.train()
-    assert not method.average.module.training
+    assert not method.term.average.module.training
     other = make()
     train(method, 2)
     other.load_state_dict(method.state_dict())
-    wanted = method.average.module.state_dict()
-    assert all(torch.equal(value, wanted[name]) for name, value in other.average.module.state_dict().items())
-    assert method.to(torch.float64).average.module.log_scale.dtype == torch.float64
+    wanted = method.term.average.module.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in other.term.average.module.state_dict().items())
+    assert method.to(torch.float64).term.average.module.log_scale.dtype == torch.float64
 
 
 def test_the_student_predicts_with_class_weights_made_anew() -> None:

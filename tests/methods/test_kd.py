@@ -81,7 +81,7 @@ def test_before_training_the_term_and_its_gradient_are_exactly_zero(form: str, h
 
 def test_the_teacher_is_zero_shot_also_where_the_head_starts_at_random() -> None:
     method = make(head="linear")
-    assert method.teacher_head.convention == "scaled"
+    assert method.term.teacher_head.convention == "scaled"
     assert method(batch(), START)["distillation"] > 0
 
 

@@ -43,7 +43,7 @@ def numbers(tensor: Tensor) -> np.ndarray:
 def test_the_gap_is_that_written_by_hand(texts: str) -> None:
     method, given = moved(make(weight=0.5, count=7, texts=texts)), batch()
     start = load_backbone("tiny")
-    drawn = numbers(method.random_texts(START.moment))
+    drawn = numbers(method.term.random_texts(START.moment))
     assert drawn.shape == (7, 32)
     energies, before = (
         10.0 * numbers(backbone.image(given.images)) @ drawn.T for backbone in (method.backbone, start)
@@ -71,13 +71,13 @@ def test_a_shift_common_to_all_texts_counts_in_the_gap_only() -> None:
 @pytest.mark.parametrize("texts", ["tokens", "words"])
 def test_texts_are_new_in_each_step_and_equal_wherever_they_are_drawn(texts: str) -> None:
     method, other = make(texts=texts), make(texts=texts)
-    first = method.random_texts(Progress(0, 10, 0, 2).moment)
+    first = method.term.random_texts(Progress(0, 10, 0, 2).moment)
     torch.rand(100)  # no draw elsewhere matters
-    assert torch.equal(first, other.random_texts(Progress(0, 10, 0, 2).moment))
+    assert torch.equal(first, other.term.random_texts(Progress(0, 10, 0, 2).moment))
     later = [Progress(1, 10, 0, 2).moment, Progress(0, 10, 0, 2, stage=1).moment]
-    assert not any(torch.equal(first, method.random_texts(moment)) for moment in later)
+    assert not any(torch.equal(first, method.term.random_texts(moment)) for moment in later)
     other_seed = make(Prompts(PROMPTS.classes, PROMPTS.templates, PROMPTS.contexts, seed=6), texts=texts)
-    assert not torch.equal(first, other_seed.random_texts(0))
+    assert not torch.equal(first, other_seed.term.random_texts(0))
 
 
 def test_the_text_tower_and_the_scale_do_not_move() -> None:

@@ -55,7 +55,7 @@ def logits_of(backbone: Backbone, captions: list[str]) -> np.ndarray:
 def test_the_spurious_term_is_the_kl_written_by_hand(variant: str) -> None:
     method = make(variant=variant, weight=0.5)
     train(method)
-    captions = method.base.spurious_captions(method.pool, batch())
+    captions = method.captions.spurious_captions(method.term.pool, batch())
     teacher, student = logits_of(load_backbone("tiny"), captions), logits_of(method.backbone, captions)
     if variant == "star":
         same = np.equal.outer(batch().labels.numpy(), batch().labels.numpy())
@@ -64,7 +64,7 @@ def test_the_spurious_term_is_the_kl_written_by_hand(variant: str) -> None:
     expected = 0.45 * (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()  # 0.5 less the first tenth
     assert expected > 1e-6
     assert method(batch(), START)["spurious"].item() == pytest.approx(expected, rel=1e-4)
-    assert method.backbone.scale != method.start_scale
+    assert method.backbone.scale != method.term.scale
 
 
 @pytest.mark.parametrize("base", ["flyp", "ce"])
@@ -107,14 +107,14 @@ def test_a_batch_of_one_class_is_left_alone_by_the_mask_only() -> None:
 )
 def test_the_weight_falls_linearly(decay: str, weights: list[float]) -> None:
     method = make(decay=decay)
-    assert [0.5 * method.remaining(Progress(e, 10, e, 10)) for e in range(10)] == pytest.approx(weights)
+    assert [0.5 * method.term.remaining(Progress(e, 10, e, 10)) for e in range(10)] == pytest.approx(weights)
 
 
 def test_a_spurious_caption_is_the_caption_in_a_phrase_of_the_pool() -> None:
     method = make(pools=("colour",), template="an icon of a {}.")
-    assert method.base.captions(batch())[0] == "an icon of a red."
-    assert method.base.spurious_captions(["an icon of a {} in gold"], batch())[1] == "an icon of a green in gold"
-    assert "an icon of a {} in gold" in method.pool
+    assert method.captions.captions(batch())[0] == "an icon of a red."
+    assert method.captions.spurious_captions(["an icon of a {} in gold"], batch())[1] == "an icon of a green in gold"
+    assert "an icon of a {} in gold" in method.term.pool
     drawn = {caption for view in range(9) for caption in captions(method, view)}
     assert len(drawn) > 30
     assert captions(method, 1) == captions(method, 1) != captions(method, 2)
@@ -122,14 +122,14 @@ def test_a_spurious_caption_is_the_caption_in_a_phrase_of_the_pool() -> None:
 
 def captions(method: StarFT, view: int) -> list[str]:
     given = batch()
-    return method.base.spurious_captions(method.pool, given._replace(view=torch.full_like(given.view, view)))
+    return method.captions.spurious_captions(method.term.pool, given._replace(view=torch.full_like(given.view, view)))
 
 
 def test_several_pools_are_one_and_a_file_of_your_own_is_one_too(tmp_path: Path) -> None:
     own = tmp_path / "mine.txt"
     own.write_text("# mine\n{} on the moon\n\n{} under water\n", encoding="utf-8")
-    assert len(make(pools=("style", str(own))).pool) == len(make(pools=("style",)).pool) + 2
-    assert make(pools=(str(own),), template="{}").pool == ("{} on the moon", "{} under water")
+    assert len(make(pools=("style", str(own))).term.pool) == len(make(pools=("style",)).term.pool) + 2
+    assert make(pools=(str(own),), template="{}").term.pool == ("{} on the moon", "{} under water")
 
 
 def test_with_cross_entropy_the_head_that_was_trained_predicts() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -21,75 +21,15 @@ from torch.nn import functional as F
 from surefoot import plugins
 from surefoot.backbones._frozen import Average as Average
 from surefoot.backbones._frozen import Frozen as Frozen
+from surefoot.backbones._towers import ImageTower as ImageTower
+from surefoot.backbones._towers import RawFeatures as RawFeatures
+from surefoot.backbones._towers import TextTower as TextTower
+from surefoot.backbones._towers import Tokenizer as Tokenizer
+from surefoot.backbones._towers import unit as unit
 from surefoot.data.draws import random_tokens
 from surefoot.data.images import ImageSpec
 
 FOLDER = "backbones"  # where the plug-ins stand
-
-
-class ImageTower(nn.Module, ABC):
-    """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32."""
-
-    dim: int
-
-    @abstractmethod
-    def raw(self, images: Tensor) -> Tensor:
-        """Features (N, dim) before normalisation, float32."""
-
-    @property
-    @abstractmethod
-    def output_weight(self) -> Tensor:
-        """The projection (width, dim): the last linear map, with gradient."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return unit(self.raw(images))
-
-
-class TextTower(nn.Module, ABC):
-    """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens."""
-
-    dim: int
-    causal: bool
-
-    @abstractmethod
-    def raw(self, tokens: Tensor) -> Tensor:
-        """Features (N, dim) before normalisation, float32."""
-
-    @property
-    @abstractmethod
-    def output_weight(self) -> Tensor:
-        """The projection (width, dim): the last linear map, with gradient."""
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return unit(self.raw(tokens))
-
-
-class RawFeatures(nn.Module):
-    """An image tower whose forward is `raw`: what `Frozen` needs to remember features that are not normalised."""
-
-    def __init__(self, tower: ImageTower) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.tower.raw(images)
-
-
-class Tokenizer(ABC):
-    """Sentences to token ids. It never changes, so that copies of a backbone share one."""
-
-    context: int  # the most tokens the text tower reads
-    end: int  # id of the end-of-text token
-    pad: int  # id that fills rows up
-    size: int  # ids go from 0 to size - 1
-    special: frozenset[int]  # ids that stand for no text: marks and filling
-
-    @abstractmethod
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text with start and end of text, neither cut nor filled up."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
 
 class Backbone(nn.Module, ABC):
@@ -130,9 +70,8 @@ class Backbone(nn.Module, ABC):
         return self.log_scale.exp()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Unit features (N, D) of images, as `image` gives them: so that `Frozen` can hold a whole backbone."""
-        features: Tensor = self.image(images)
-        return features
+        """Features (N, D) of images before normalisation: so that `Frozen` can hold a whole backbone."""
+        return self.image.raw(images)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) on the backbone's device.
@@ -278,11 +217,6 @@ def source_of(name: str) -> tuple[str, dict[str, object]]:
     if "/" in name:
         return "huggingface", {"path": name}
     return name, {}  # somebody's own module, or a name that `plugins.find` refuses with a list of the known ones
-
-
-def unit(features: Tensor) -> Tensor:
-    """Rows of length 1, in float32 whatever the precision of the towers."""
-    return F.normalize(features.float(), dim=-1)
 
 
 @contextmanager

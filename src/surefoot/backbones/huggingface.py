@@ -99,12 +99,20 @@ class HuggingFaceImageTower(ImageTower):
     def __init__(self, model: "CLIPModel") -> None:
         super().__init__()
         self.dim = model.config.projection_dim
-        self.vision_model: nn.Module = model.vision_model
+        self.vision_model: Any = model.vision_model
         self.visual_projection: nn.Linear = model.visual_projection
 
     @property
     def output_weight(self) -> Tensor:
         return self.visual_projection.weight.T
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        return [self.vision_model.embeddings.patch_embedding, *self.vision_model.encoder.layers]
+
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return _branches(self.vision_model)
 
     def raw(self, images: Tensor) -> Tensor:
         pooled = self.vision_model(pixel_values=images).pooler_output  # (N, width)
@@ -118,17 +126,26 @@ class HuggingFaceTextTower(TextTower):
     def __init__(self, model: "CLIPModel") -> None:
         super().__init__()
         self.dim = model.config.projection_dim
-        self.text_model: nn.Module = model.text_model
+        self.text_model: Any = model.text_model
         self.text_projection: nn.Linear = model.text_projection
 
     @property
     def output_weight(self) -> Tensor:
         return self.text_projection.weight.T
 
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return _branches(self.text_model)
+
     def raw(self, tokens: Tensor) -> Tensor:
         pooled = self.text_model(input_ids=tokens).pooler_output  # (N, width), the state at the end of text
         features: Tensor = self.text_projection(pooled)
         return features.float()
+
+
+def _branches(transformer: Any) -> list[nn.Linear]:
+    layers = transformer.encoder.layers
+    return [branch for layer in layers for branch in (layer.self_attn.out_proj, layer.mlp.fc2)]
 
 
 class HuggingFaceTokenizer(Tokenizer):

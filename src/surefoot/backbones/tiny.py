@@ -78,13 +78,26 @@ class TinyBackbone(Backbone):
         (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
+class TinyBlock(nn.Module):
+    """A residual block over states (N, L, 32)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.inner, self.out = nn.LayerNorm(32), nn.Linear(32, 32), nn.Linear(32, 32)
+
+    def forward(self, states: Tensor) -> Tensor:
+        changed: Tensor = states + self.out(F.gelu(self.inner(self.norm(states))))
+        return changed
+
+
 class TinyImageTower(ImageTower):
-    """4 x 4 patches, one hidden layer over each, one linear map over all of them."""
+    """4 x 4 patches, one residual block over each, one linear map over all of them."""
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
         self.patches = nn.Conv2d(3, 32, kernel_size=4, stride=4)
+        self.block = TinyBlock()
         self.norm = nn.LayerNorm(32)
         self.projection = nn.Linear(32 * (size // 4) ** 2, dim, bias=False)
 
@@ -92,14 +105,22 @@ class TinyImageTower(ImageTower):
     def output_weight(self) -> Tensor:
         return self.projection.weight.T
 
+    @property
+    def parts(self) -> list[nn.Module]:
+        return [self.patches, self.block]
+
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return [self.block.out]
+
     def raw(self, images: Tensor) -> Tensor:
-        patches = F.gelu(self.patches(images)).flatten(2).transpose(1, 2)  # (N, patches, 32)
+        patches = self.block(F.gelu(self.patches(images)).flatten(2).transpose(1, 2))  # (N, patches, 32)
         features: Tensor = self.projection(self.norm(patches).flatten(1))
         return features.float()
 
 
 class TinyTextTower(TextTower):
-    """One causal attention layer; the state at the first end-of-text is the sentence."""
+    """One causal attention layer and one block; the state at the first end-of-text is the sentence."""
 
     causal = True
 
@@ -110,6 +131,7 @@ class TinyTextTower(TextTower):
         self.positions = nn.Parameter(0.1 * torch.randn(context, 32))
         self.norm = nn.LayerNorm(32)
         self.mix = nn.Linear(32, 3 * 32)
+        self.block = TinyBlock()
         self.final_norm = nn.LayerNorm(32)
         self.projection = nn.Linear(32, dim, bias=False)
 
@@ -117,11 +139,15 @@ class TinyTextTower(TextTower):
     def output_weight(self) -> Tensor:
         return self.projection.weight.T
 
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return [self.block.out]
+
     def raw(self, tokens: Tensor) -> Tensor:
         states = self.tokens(tokens) + self.positions[: tokens.shape[1]]  # (N, L, 32)
         query, key, value = self.mix(self.norm(states)).unflatten(-1, (3, 1, 32)).transpose(1, 3).unbind(2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)  # (N, 1, L, 32)
-        states = self.final_norm(states + mixed.squeeze(1))
+        states = self.final_norm(self.block(states + mixed.squeeze(1)))
         ends = (tokens == END).int().argmax(-1)  # (N,)
         features: Tensor = self.projection(states[torch.arange(len(ends), device=ends.device), ends])
         return features.float()

@@ -1,18 +1,20 @@
-"""The optimizer and its learning rate: AdamW over one group, linear warm-up, cosine to zero."""
+"""The optimizer and its learning rate: AdamW, linear warm-up, cosine to zero."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], *, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with PyTorch's defaults; the decay acts on every trained tensor, as in WiSE-FT's and FLYP's code.
+def build_optimizer(groups: Mapping[float, Sequence[nn.Parameter]], *, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with PyTorch's defaults over parameters by what multiplies their learning rate.
 
-    The fused kernel takes a flag that suppresses a step, which `train` raises on a loss that is not finite.
+    The decay acts on every trained tensor, as in WiSE-FT's and FLYP's code. The fused kernel takes a flag that
+    suppresses a step, which `train` raises on a loss that is not finite.
     """
-    return torch.optim.AdamW(list(parameters), lr=0.0, weight_decay=weight_decay, fused=True)
+    described = [{"params": list(group), "multiple": multiple} for multiple, group in groups.items()]
+    return torch.optim.AdamW(described, lr=0.0, weight_decay=weight_decay, fused=True)
 
 
 def learning_rate(step: int, steps: int, *, peak: float, warmup: int) -> float:
@@ -26,9 +28,9 @@ def learning_rate(step: int, steps: int, *, peak: float, warmup: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of every group."""
+    """Set the rate of every group: `rate` times the group's own multiple."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["multiple"]
 
 
 def suppress_step_where(optimizer: torch.optim.Optimizer, flag: Tensor) -> None:

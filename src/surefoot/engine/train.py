@@ -29,6 +29,7 @@ from torch import Tensor
 
 from surefoot.checkpoint import TrainState, restore
 from surefoot.data.batch import Batch, Batches
+from surefoot.data.held_out import NOTHING, HeldOut
 from surefoot.engine.optim import build_optimizer, learning_rate, set_learning_rate, suppress_step_where
 from surefoot.methods.base import Method, Progress, Stage
 
@@ -139,8 +140,9 @@ def fit(
     images: int,
     seed: int,
     on_look: OnLook,
+    held_out: HeldOut = NOTHING,
 ) -> None:
-    """Run every stage of `method` from where `state` stands.
+    """Run every stage of `method` from where `state` stands; `images` are in train, `held_out` those of validation.
 
     `on_look` is called when the loss was looked at: after each step on a CPU; on a device that would have to be waited
     for, every `log_every` and every `save_every` steps and at the end of a stage. Raises NotFiniteError, with step,
@@ -149,7 +151,8 @@ def fit(
     per_epoch = -(-images // config.batch_size)
     for stage in method.stages[state.stage :]:
         steps = stage_steps(stage, config, images=images)
-        optimizer = build_optimizer(method.train_only(stage.train).values(), weight_decay=config.weight_decay)
+        groups = stage.by_rate(method.train_only(stage.train))
+        optimizer = build_optimizer(groups, weight_decay=config.weight_decay)
         wrapped, wrapped_optimizer = fabric.setup(method, optimizer)  # anew per stage: DDP fixes its parameters
         restore(optimizer, method, state.optimizer)
         state.optimizer = {}
@@ -165,6 +168,7 @@ def fit(
                 set_learning_rate(optimizer, rate)
                 terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
                 method.after_step(progress)
+                method.consult(held_out, progress)
                 optimizer.zero_grad()
                 state.step += 1
                 state.seconds += time.perf_counter() - started

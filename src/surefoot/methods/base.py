@@ -1,61 +1,52 @@
-"""What a fine-tuning method is: a module whose forward gives weighted loss terms, and stages that say what trains.
+"""What a fine-tuning method is: a module that gives weighted loss terms, and stages that say what trains.
 
-A method never sees an optimizer, a rank, a loader or a file. Methods share the functions below and those of
-`losses`; none inherits from another.
+A method never sees an optimizer, a rank, a loader or a file. Methods share the functions below, the terms of each
+other's files and `losses`; none inherits from another.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-import torch
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from surefoot.backbones.base import Backbone, Frozen
 from surefoot.classifier import Classifier, Convention, Head
 from surefoot.data.batch import Batch
+from surefoot.data.held_out import HeldOut
 from surefoot.data.prompts import Prompts
-
-
-class Progress(NamedTuple):
-    """Where a run stands: in its `stage` (from 0), at `step` of `steps` and in `epoch` of `epochs` (both from 0).
-
-    `lr` is the learning rate of this step, for what moves weights outside the optimizer.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    stage: int = 0
-    lr: float = 0.0
-
-    @property
-    def moment(self) -> int:
-        """A number that no other step of the run has: what is drawn afresh in each step is drawn from it."""
-        return self.stage << 32 | self.step
-
-    @property
-    def share(self) -> float:
-        """The share of the stage's steps that are done, in [0, 1)."""
-        return self.step / self.steps
+from surefoot.losses import contrastive_loss
+from surefoot.methods._term import Options
+from surefoot.methods._term import Progress as Progress
+from surefoot.methods._term import Seen as Seen
+from surefoot.methods._term import Start as Start
+from surefoot.methods._term import Term as Term
+from surefoot.methods._term import gather as gather
 
 
 @dataclass(frozen=True)
 class Stage:
     """A part of a run: which parameters train (prefixes of their names) and how.
 
-    `lr` multiplies `engine.lr`; `share` is the part of all steps; without `augment` images come through the
-    evaluation transform.
+    `lr` multiplies `engine.lr`, and `rates` multiplies that for parameters whose names start so; `share` is the part of
+    all steps; without `augment` images come through the evaluation transform.
     """
 
     train: tuple[str, ...]
     lr: float = 1.0
     share: float = 1.0
     augment: bool = True
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def by_rate(self, parameters: Mapping[str, nn.Parameter]) -> dict[float, list[nn.Parameter]]:
+        """The parameters by what multiplies their rate."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in parameters.items():
+            rate = next((rate for prefix, rate in self.rates.items() if name.startswith(prefix)), 1.0)
+            groups.setdefault(rate, []).append(parameter)
+        return groups
 
 
 class Method(nn.Module, ABC):
@@ -63,15 +54,17 @@ class Method(nn.Module, ABC):
 
     `stages` run one after the other. `recommended` holds settings ("engine.clip_norm": 1.0) that apply to this method
     unless the user sets them. `smallest_batch` is 2 where the images of a batch are compared with each other.
+    `selected_on` is "validation" for a method that learns from held-out images.
     """
 
-    class Config(BaseModel):
-        model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    class Config(Options):
+        pass
 
     summary: ClassVar[str]
     paper: ClassVar[str] = ""
     recommended: ClassVar[Mapping[str, Any]] = {}
-    smallest_batch: ClassVar[int] = 1
+    smallest_batch: int = 1
+    selected_on: str = "none"
     stages: tuple[Stage, ...] = ()
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
@@ -80,9 +73,21 @@ class Method(nn.Module, ABC):
         self.backbone = backbone
         self.prompts = prompts
 
-    @abstractmethod
+    @classmethod
+    def recommends(cls, config: Config) -> Mapping[str, Any]:  # noqa: ARG003  for methods made of others
+        """`recommended`, for these options."""
+        return cls.recommended
+
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Weighted loss terms, scalars; their plain sum is the loss."""
+        return self.losses(Seen(self.backbone, batch, progress))
+
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        """What `forward` gives, from features that other terms may look at too."""
+        raise TypeError(
+            f"{type(self).__name__} defines no losses(seen), which a method needs in order to train; one that defines "
+            "forward(batch, progress) in its place trains, but cannot be the base of a composition"
+        )
 
     @abstractmethod
     def classifier(self) -> Classifier:
@@ -90,6 +95,12 @@ class Method(nn.Module, ABC):
 
     def after_step(self, progress: Progress) -> None:
         """Called after each optimizer step, before the gradients are cleared (EMA, projections)."""
+
+    def consult(self, held_out: HeldOut, progress: Progress) -> None:
+        """Called after `after_step` with the validation images, which are read only when asked for (TPGM, SWAD).
+
+        Without gradient synchronisation: every process sees the same held-out batches and must do the same with them.
+        """
 
     def finalize(self) -> None:
         """Called once after the last stage (WiSE-FT)."""
@@ -122,33 +133,12 @@ def head_classifier(backbone: Backbone, head: Head, prompts: Prompts) -> Classif
     return Classifier(backbone, head, classes=prompts.classes, templates=prompts.templates)
 
 
+def contrast(seen: Seen, prompts: Prompts) -> dict[str, Tensor]:
+    """FLYP's loss: the images of all processes against their captions, with the student's scale."""
+    texts = seen.joined_texts(prompts.captions(seen.batch))  # (N, D)
+    return {"contrastive": contrastive_loss(seen.joined_images, texts, seen.backbone.scale)}
+
+
 def class_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of logits (B, C) with labels (B); smoothing spreads that share evenly over the classes."""
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-
-
-def gather(tensor: Tensor) -> Tensor:
-    """The rows of all processes, in rank order, with gradient; `tensor` itself in a single process.
-
-    Every process must then compute the same loss on the joined batch: the gradient that reaches the weights, averaged
-    over processes as DDP does, is that of one process with the whole batch.
-    """
-    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
-        return tensor
-    joined: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
-    return joined
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        ctx.rows = len(tensor)
-        parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # each process holds the same loss, so the sum over processes of the gradient is its multiple
-        start = distributed.get_rank() * ctx.rows
-        return gradients[0][start : start + ctx.rows] * distributed.get_world_size()

@@ -14,33 +14,26 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from surefoot.backbones.base import Backbone, Frozen, unit
+from surefoot.backbones.base import Backbone, unit
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
 from surefoot.losses import context_kl
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, Start, Term, class_cross_entropy, head_classifier, initial_head
 
 
-class CARFT(Method):
-    summary: ClassVar[str] = "Fine-tuning that keeps the image's distribution over contexts"
-    paper: ClassVar[str] = "arXiv:2211.16175"
-    stages = (Stage(train=("backbone.image.", "head.")),)
-
-    class Config(Method.Config):
+class ContextTerm(Term):
+    class Config(Term.Config):
         weight: NonNegativeFloat = 1.0  # of the context term; the paper's alpha
         context_source: Literal["contexts", "templates"] = "contexts"  # of the task
         contexts: tuple[str, ...] = ()  # your own in place of the task's
         ctx_scale: NonNegativeFloat = 0.0  # 0: the backbone's own
-        head: Convention = "scaled"
 
     config: Config
     contexts: Tensor
 
-    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
-        super().__init__(config, backbone, prompts)
-        self.head = initial_head(backbone, prompts, convention=config.head)
-        self.teacher = Frozen(backbone.image)
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:
+        super().__init__(config, backbone, prompts, start)
+        self.teacher = start.image
         of_task = prompts.templates if config.context_source == "templates" else prompts.contexts
         contexts = replace(prompts, contexts=tuple(dict.fromkeys(config.contexts or of_task)))
         if len(contexts.contexts) < 2:
@@ -50,13 +43,29 @@ class CARFT(Method):
             )
         self.register_buffer("contexts", backbone.zero_shot_weights(contexts.context_sentences()))  # (M, D)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        raw = self.backbone.image.raw(batch.images)  # (B, D)
-        scale = self.config.ctx_scale or self.backbone.scale
-        return {
-            "cross_entropy": class_cross_entropy(self.head(raw), batch.labels),
-            "context_kl": self.config.weight * context_kl(unit(raw), self.teacher(batch), self.contexts, scale),
-        }
+    def forward(self, seen: Seen) -> dict[str, Tensor]:
+        reference = unit(seen.by(self.teacher))  # (B, D)
+        scale = self.config.ctx_scale or self.scale
+        return {"context_kl": self.config.weight * context_kl(seen.images, reference, self.contexts, scale)}
+
+
+class CARFT(Method):
+    summary: ClassVar[str] = "Fine-tuning that keeps the image's distribution over contexts"
+    paper: ClassVar[str] = "arXiv:2211.16175"
+    stages = (Stage(train=("backbone.image.", "head.")),)
+
+    class Config(ContextTerm.Config, Method.Config):
+        head: Convention = "scaled"
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
+        super().__init__(config, backbone, prompts)
+        self.head = initial_head(backbone, prompts, convention=config.head)
+        self.term = ContextTerm(config, backbone, prompts, Start(backbone))
+
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

@@ -11,28 +11,23 @@ are summed, and the second norm, which the paper does not have, is there. Their 
 
 from typing import Annotated, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 from torch import Tensor
 
 from surefoot.backbones.base import Average, Backbone
 from surefoot.classifier import Classifier
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.losses import contrastive_loss, cross_projection_norm, orthogonality, self_distillation, similarity
-from surefoot.methods.base import Method, Progress, Stage, gather
+from surefoot.losses import cross_projection_norm, orthogonality, self_distillation, similarity
+from surefoot.methods.base import Method, Progress, Seen, Stage, Start, Term, contrast
 from surefoot.weights import carot_momentum
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class CaRot(Method):
-    summary: ClassVar[str] = "Both towers, with an orthogonal projection and distillation from a moving average"
-    paper: ClassVar[str] = "arXiv:2311.01723"
-    smallest_batch: ClassVar[int] = 2
-    stages = (Stage(train=("backbone.",)),)
+class CaRotTerm(Term):
+    smallest_batch = 2
 
-    class Config(Method.Config):
+    class Config(Term.Config):
         variant: Literal["final", "v1"] = "final"
         distillation: NonNegativeFloat = 1.5  # weights of the terms
         orthogonality: NonNegativeFloat = 0.2
@@ -54,37 +49,47 @@ class CaRot(Method):
 
     config: Config
 
-    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
-        super().__init__(config, backbone, prompts)
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:
+        super().__init__(config, backbone, prompts, start)
         self.average = Average(backbone)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        config, captions = self.config, self.prompts.captions(batch)
-        images, texts, scale = embed(self.backbone, batch.images, captions)
-        with torch.no_grad():
-            soft = similarity(*embed(self.average.module, batch.images, captions))  # (N, N)
-        distillation = self_distillation(similarity(images, texts, scale), soft)
-        terms = {
-            "contrastive": contrastive_loss(images, texts, scale),
-            "distillation": config.distillation * distillation,
-        }
+    def forward(self, seen: Seen) -> dict[str, Tensor]:
+        config, backbone, captions = self.config, seen.backbone, self.prompts.captions(seen.batch)
+        logits = similarity(seen.joined_images, seen.joined_texts(captions), backbone.scale)  # (N, N)
+        soft = similarity(*seen.pairs_by(self.average, captions))  # (N, N)
+        terms = {"distillation": config.distillation * self_distillation(logits, soft)}
         if config.variant == "final":
-            visual, textual = self.backbone.image.output_weight, self.backbone.text.output_weight
+            visual, textual = backbone.image.output_weight, backbone.text.output_weight
             terms["orthogonality"] = config.orthogonality * orthogonality(visual)
             terms["cross_projection"] = config.cross_projection * cross_projection_norm(visual, textual)
         return terms
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, backbone: Backbone, progress: Progress) -> None:
         config, step, steps = self.config, progress.step, progress.steps
         if step % (config.update_steps or max(1, round(config.update_share * steps))) == 0:
             ends = {"start": config.momentum_start, "end": config.momentum_end}
             momentum = carot_momentum(step, total_steps=steps, ramp_share=config.ramp_share, **ends)
-            self.average.follow(self.backbone, momentum)
+            self.average.follow(backbone, momentum)
+
+
+class CaRot(Method):
+    summary: ClassVar[str] = "Both towers, with an orthogonal projection and distillation from a moving average"
+    paper: ClassVar[str] = "arXiv:2311.01723"
+    smallest_batch = 2
+    stages = (Stage(train=("backbone.",)),)
+
+    class Config(CaRotTerm.Config, Method.Config):
+        pass
+
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
+        super().__init__(config, backbone, prompts)
+        self.term = CaRotTerm(config, backbone, prompts, Start(backbone, trains_text=True))
+
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        return {**contrast(seen, self.prompts), **self.term(seen)}
+
+    def after_step(self, progress: Progress) -> None:
+        self.term.after_step(self.backbone, progress)
 
     def classifier(self) -> Classifier:
         return Classifier.zero_shot(self.backbone, self.prompts)
-
-
-def embed(backbone: Backbone, images: Tensor, captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit features (N, D) of images and of captions, of all processes, and the scale."""
-    return gather(backbone.image(images)), gather(backbone.encode_text(captions)), backbone.scale

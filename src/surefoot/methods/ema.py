@@ -13,9 +13,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Average, Backbone
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Progress, Seen, Stage, class_cross_entropy, head_classifier, initial_head
 from surefoot.weights import ema_
 
 
@@ -36,9 +35,9 @@ class EMA(Method):
         self.head = initial_head(backbone, prompts, convention=config.head)
         self.average_image, self.average_head = Average(backbone.image), Average(self.head)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.image.raw(batch.images))  # (B, C)
-        return {"cross_entropy": class_cross_entropy(logits, batch.labels)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        logits = self.head(seen.raw)  # (B, C)
+        return {"cross_entropy": class_cross_entropy(logits, seen.batch.labels)}
 
     def after_step(self, progress: Progress) -> None:
         self.average_image.follow(self.backbone.image, self.config.momentum)

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, class_cross_entropy, head_classifier, initial_head
 
 
 class FineTune(Method):
@@ -34,10 +33,10 @@ class FineTune(Method):
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.image.raw(batch.images))  # (B, C)
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        logits = self.head(seen.raw)  # (B, C)
         smoothing = self.config.label_smoothing
-        return {"cross_entropy": class_cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
+        return {"cross_entropy": class_cross_entropy(logits, seen.batch.labels, label_smoothing=smoothing)}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

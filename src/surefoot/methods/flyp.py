@@ -13,21 +13,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from surefoot.classifier import Classifier
-from surefoot.data.batch import Batch
-from surefoot.losses import contrastive_loss
-from surefoot.methods.base import Method, Progress, Stage, gather
+from surefoot.methods.base import Method, Seen, Stage, contrast
 
 
 class FLYP(Method):
     summary: ClassVar[str] = "Both towers with the contrastive loss of pre-training"
     paper: ClassVar[str] = "arXiv:2212.00638"
-    smallest_batch: ClassVar[int] = 2
+    smallest_batch = 2
     stages = (Stage(train=("backbone.",)),)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        images = gather(self.backbone.image(batch.images))  # (B, D)
-        texts = gather(self.backbone.encode_text(self.prompts.captions(batch)))  # (B, D)
-        return {"contrastive": contrastive_loss(images, texts, self.backbone.scale)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        return contrast(seen, self.prompts)
 
     def classifier(self) -> Classifier:
         return Classifier.zero_shot(self.backbone, self.prompts)

@@ -14,12 +14,46 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from surefoot.backbones.base import Backbone, Frozen
+from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import (
+    Method,
+    Progress,
+    Seen,
+    Stage,
+    Start,
+    Term,
+    class_cross_entropy,
+    head_classifier,
+    initial_head,
+)
 from surefoot.weights import ema_
+
+
+class DistanceTerm(Term):
+    class Config(Term.Config):
+        weight: NonNegativeFloat = 0.01
+        form: Literal["loss", "decoupled"] = "loss"
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:
+        super().__init__(config, backbone, prompts, start)
+        self.teacher, self.tower = start.image, (start.tower,)  # in a tuple: a part of the teacher
+
+    def forward(self, seen: Seen) -> dict[str, Tensor]:
+        if self.config.form == "decoupled":
+            return {}
+        return {"distance": self.config.weight * squared_distance(*self.weights(seen.backbone))}
+
+    def after_step(self, backbone: Backbone, progress: Progress) -> None:
+        if self.config.form == "decoupled":
+            ema_(*self.weights(backbone), momentum=max(0.0, 1 - progress.lr * self.config.weight))
+
+    def weights(self, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Those of the image tower now and at the start, by name."""
+        return dict(backbone.image.named_parameters()), dict(self.tower[0].named_parameters())
 
 
 class L2SP(Method):
@@ -28,9 +62,7 @@ class L2SP(Method):
     recommended: ClassVar[dict[str, Any]] = {"engine.weight_decay": 0.0, "engine.clip_norm": 1.0}
     stages = (Stage(train=("backbone.image.", "head.")),)
 
-    class Config(Method.Config):
-        weight: NonNegativeFloat = 0.01
-        form: Literal["loss", "decoupled"] = "loss"
+    class Config(DistanceTerm.Config, Method.Config):
         head: Convention = "scaled"
 
     config: Config
@@ -38,22 +70,13 @@ class L2SP(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.start = Frozen(backbone.image)
+        self.term = DistanceTerm(config, backbone, prompts, Start(backbone))
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.image.raw(batch.images))  # (B, C)
-        terms = {"cross_entropy": class_cross_entropy(logits, batch.labels)}
-        if self.config.form == "loss":
-            terms["distance"] = self.config.weight * squared_distance(*self.weights())
-        return terms
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}
 
     def after_step(self, progress: Progress) -> None:
-        if self.config.form == "decoupled":
-            ema_(*self.weights(), momentum=max(0.0, 1 - progress.lr * self.config.weight))
-
-    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Those of the image tower now and at the start, by name."""
-        return dict(self.backbone.image.named_parameters()), dict(self.start.module.named_parameters())
+        self.term.after_step(self.backbone, progress)
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone, Frozen, RawFeatures
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, class_cross_entropy, head_classifier, initial_head
 
 
 class LinearProbe(Method):
@@ -36,9 +35,9 @@ class LinearProbe(Method):
         self.features = Frozen(RawFeatures(backbone.image), views=1)
         self.stages = (Stage(train=("head.",), lr=config.lr_multiple, augment=False),)
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.features(batch))  # (B, C)
-        return {"cross_entropy": class_cross_entropy(logits, batch.labels)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        logits = self.head(seen.by(self.features))  # (B, C)
+        return {"cross_entropy": class_cross_entropy(logits, seen.batch.labels)}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

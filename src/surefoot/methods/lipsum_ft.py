@@ -14,39 +14,31 @@ from typing import Any, ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
-from surefoot.backbones.base import Backbone, Frozen, unit
+from surefoot.backbones.base import Backbone, unit
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.pools import random_sentences
 from surefoot.data.prompts import Prompts
 from surefoot.losses import random_text_gap, random_text_kl
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, Start, Term, class_cross_entropy, head_classifier, initial_head
 
 LOSSES = {"gap": random_text_gap, "kl": random_text_kl}
 
 
-class LipsumFT(Method):
-    summary: ClassVar[str] = "Fine-tuning that keeps the energies between images and random texts"
-    paper: ClassVar[str] = "arXiv:2404.00860"
-    recommended: ClassVar[dict[str, Any]] = {"engine.weight_decay": 0.0, "engine.warmup": 0.1}
-    stages = (Stage(train=("backbone.image.", "head.")),)
-
-    class Config(Method.Config):
+class RandomTextTerm(Term):
+    class Config(Term.Config):
         weight: NonNegativeFloat = 1.0  # of the random-text term; the paper's lambda
         form: Literal["gap", "kl"] = "gap"
         texts: Literal["tokens", "words"] = "tokens"
         count: PositiveInt = 80  # texts a step; the paper's K
         length: PositiveInt = 8  # tokens or words a text; the paper's L
-        head: Convention = "unit"
 
     config: Config
 
-    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
-        super().__init__(config, backbone, prompts)
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:
+        super().__init__(config, backbone, prompts, start)
+        self.start, self.teacher = start, start.image
         if config.form == "kl" and config.count == 1:
             raise ValueError("method.count=1: a distribution over one text is always the same; give 2 or more")
-        self.head = initial_head(backbone, prompts, convention=config.head)
-        self.teacher = Frozen(backbone.image)
         try:
             self.random_texts(0)
         except ValueError as error:
@@ -56,17 +48,35 @@ class LipsumFT(Method):
         """Features (K, D) of the texts of one step."""
         count, length, seed = self.config.count, self.config.length, self.prompts.seed
         if self.config.texts == "tokens":
-            return self.backbone.embed_random_texts(count, length=length, seed=seed, moment=moment)
-        return self.backbone.embed_texts(random_sentences(count, length=length, seed=seed, moment=moment))
+            return self.start.backbone.embed_random_texts(count, length=length, seed=seed, moment=moment)
+        return self.start.backbone.embed_texts(random_sentences(count, length=length, seed=seed, moment=moment))
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        raw = self.backbone.image.raw(batch.images)  # (B, D)
-        texts = self.random_texts(progress.moment)  # (K, D)
-        term = LOSSES[self.config.form](unit(raw), self.teacher(batch), texts, self.backbone.scale)
-        return {
-            "cross_entropy": class_cross_entropy(self.head(raw), batch.labels),
-            "random_texts": self.config.weight * term,
-        }
+    def forward(self, seen: Seen) -> dict[str, Tensor]:
+        texts = self.random_texts(seen.progress.moment)  # (K, D)
+        reference = unit(seen.by(self.teacher))  # (B, D)
+        term = LOSSES[self.config.form](seen.images, reference, texts, self.scale)
+        return {"random_texts": self.config.weight * term}
+
+
+class LipsumFT(Method):
+    summary: ClassVar[str] = "Fine-tuning that keeps the energies between images and random texts"
+    paper: ClassVar[str] = "arXiv:2404.00860"
+    recommended: ClassVar[dict[str, Any]] = {"engine.weight_decay": 0.0, "engine.warmup": 0.1}
+    stages = (Stage(train=("backbone.image.", "head.")),)
+
+    class Config(RandomTextTerm.Config, Method.Config):
+        head: Convention = "unit"
+
+    config: Config
+
+    def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
+        super().__init__(config, backbone, prompts)
+        self.head = initial_head(backbone, prompts, convention=config.head)
+        self.term = RandomTextTerm(config, backbone, prompts, Start(backbone))
+
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        term = self.term(seen)
+        return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **term}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone, Frozen, RawFeatures
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, class_cross_entropy, head_classifier, initial_head
 
 
 class LPFT(Method):
@@ -40,9 +39,9 @@ class LPFT(Method):
             Stage(train=("backbone.image.", "head."), share=1 - config.probe_share),
         )
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        features = self.frozen(batch) if progress.stage == 0 else self.backbone.image.raw(batch.images)  # (B, D)
-        return {"cross_entropy": class_cross_entropy(self.head(features), batch.labels)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        features = seen.by(self.frozen) if seen.progress.stage == 0 else seen.raw  # (B, D)
+        return {"cross_entropy": class_cross_entropy(self.head(features), seen.batch.labels)}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

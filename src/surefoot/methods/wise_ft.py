@@ -15,9 +15,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, Stage, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, Stage, class_cross_entropy, head_classifier, initial_head
 from surefoot.weights import interpolate
 
 
@@ -40,9 +39,9 @@ class WiSEFT(Method):
         self.head = initial_head(backbone, prompts, convention=config.head)
         self.start = [copy.deepcopy(part.state_dict()) for part in (backbone.image, self.head)]
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.image.raw(batch.images))  # (B, C)
-        return {"cross_entropy": class_cross_entropy(logits, batch.labels)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        logits = self.head(seen.raw)  # (B, C)
+        return {"cross_entropy": class_cross_entropy(logits, seen.batch.labels)}
 
     def finalize(self) -> None:
         for part, start in zip((self.backbone.image, self.head), self.start, strict=True):

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier
-from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods.base import Method, Progress, class_cross_entropy, head_classifier, initial_head
+from surefoot.methods.base import Method, Seen, class_cross_entropy, head_classifier, initial_head
 
 
 class ZeroShot(Method):
@@ -22,9 +21,9 @@ class ZeroShot(Method):
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention="scaled")
 
-    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.image.raw(batch.images))  # (B, C)
-        return {"cross_entropy": class_cross_entropy(logits, batch.labels)}
+    def losses(self, seen: Seen) -> dict[str, Tensor]:
+        logits = self.head(seen.raw)  # (B, C)
+        return {"cross_entropy": class_cross_entropy(logits, seen.batch.labels)}
 
     def classifier(self) -> Classifier:
         return head_classifier(self.backbone, self.head, self.prompts)

@@ -1,0 +1,93 @@
+"""What a dual encoder is made of: image tower, text tower, tokenizer. Imported through `base`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ImageTower(nn.Module, ABC):
+    """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32."""
+
+    dim: int
+
+    @abstractmethod
+    def raw(self, images: Tensor) -> Tensor:
+        """Features (N, dim) before normalisation, float32."""
+
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """The projection (width, dim): the last linear map, with gradient."""
+
+    @property
+    def parts(self) -> Sequence[nn.Module]:
+        """The stem and then each residual block, whose outputs a method may compare (MIRO); none where unknown."""
+        return ()
+
+    @property
+    def branches(self) -> Sequence[nn.Linear]:
+        """The last linear map of every residual branch, in order (R-Adapter); none where unknown."""
+        return ()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return unit(self.raw(images))
+
+
+class TextTower(nn.Module, ABC):
+    """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens."""
+
+    dim: int
+    causal: bool
+
+    @abstractmethod
+    def raw(self, tokens: Tensor) -> Tensor:
+        """Features (N, dim) before normalisation, float32."""
+
+    @property
+    @abstractmethod
+    def output_weight(self) -> Tensor:
+        """The projection (width, dim): the last linear map, with gradient."""
+
+    @property
+    def branches(self) -> Sequence[nn.Linear]:
+        """The last linear map of every residual branch, in order (R-Adapter); none where unknown."""
+        return ()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return unit(self.raw(tokens))
+
+
+class RawFeatures(nn.Module):
+    """An image tower whose forward is `raw`: what `Frozen` needs to remember features that are not normalised."""
+
+    def __init__(self, tower: ImageTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tower.raw(images)
+
+
+class Tokenizer(ABC):
+    """Sentences to token ids. It never changes, so that copies of a backbone share one."""
+
+    context: int  # the most tokens the text tower reads
+    end: int  # id of the end-of-text token
+    pad: int  # id that fills rows up
+    size: int  # ids go from 0 to size - 1
+    special: frozenset[int]  # ids that stand for no text: marks and filling
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text with start and end of text, neither cut nor filled up."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def unit(features: Tensor) -> Tensor:
+    """Rows of length 1, in float32 whatever the precision of the towers."""
+    return F.normalize(features.float(), dim=-1)
