@@ -5,8 +5,7 @@
 
 S: features of the spurious captions ("a photo of a dog on a sandy beach"): each image's caption in a phrase drawn from
 a pool of our own; those of its own class are left out (`variant=kl`: are not). Index 0 is the zero-shot model, whose
-scale stands on both sides. As in the authors' code, captions have one template and both towers train. `base=ce`:
-cross-entropy in place of contrast; we predict with that head, the authors' code by mistake with text.
+scale stands on both sides. Captions have one template. `base=ce` predicts with its head; the authors' code with text.
 """
 
 from dataclasses import replace
@@ -50,25 +49,25 @@ class SpuriousTerm(Term):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:
         super().__init__(config, backbone, prompts, start)
         self.start, self.teacher = start, start.image
-        caption = config.template.removesuffix(".")
         try:
-            self.pool = [phrase.replace("{}", caption) for phrase in read_pools(config.pools)]
+            phrases = read_pools(config.pools)
         except ValueError as error:
             raise ValueError(f"method.{error}") from error
+        self.pool = tuple(phrase.replace("{}", config.template.removesuffix(".")) for phrase in phrases)
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
         captions = self.prompts.spurious_captions(self.pool, seen.batch)
         start_images = gather(unit(seen.by(self.teacher)))  # (N, D)
         start_texts = self.start.joined_texts(captions)  # of the same batch, not from a table: equal to the last bit
         features = (seen.joined_images, seen.joined_texts(captions), start_images, start_texts, self.scale)
-        labels = gather(seen.batch.labels)  # (N,)
-        term = spurious_alignment(*features, labels) if self.config.variant == "star" else spurious_kl(*features)
+        star, labels = self.config.variant == "star", gather(seen.batch.labels)
+        term = spurious_alignment(*features, labels) if star else spurious_kl(*features)
         return {"spurious": self.config.weight * self.remaining(seen.progress) * term}
 
     def remaining(self, progress: Progress) -> float:
         """The share of the weight that is left."""
-        shares = {"epoch": 1 - (progress.epoch + 1) / progress.epochs, "step": 1 - progress.share, "none": 1.0}
-        return shares[self.config.decay]
+        left = {"epoch": 1 - (progress.epoch + 1) / progress.epochs, "step": 1 - progress.share, "none": 1.0}
+        return left[self.config.decay]
 
 
 class StarFT(Method):
@@ -91,9 +90,9 @@ class StarFT(Method):
             self.stages = (Stage(train=("backbone.image.", "backbone.text.", "head.")),)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
-        if self.config.base == "flyp":
-            return {**contrast(seen, self.captions), **self.term(seen)}
-        return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}
+        if self.config.base == "ce":
+            return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}
+        return {**contrast(seen, self.captions), **self.term(seen)}
 
     def classifier(self) -> Classifier:
         if self.config.base == "ce":
