@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from surefoot import report
 from surefoot.blending import ALPHAS, Ends, has_zero_shot_form, sweep
 from surefoot.checkpoint import disk_errors, write_text
-from surefoot.config import RunConfig, Settings, flatten, resolve
+from surefoot.config import SECTIONS, RunConfig, Settings, flatten, resolve
 from surefoot.data.images import decode
 from surefoot.data.task import Split, Task
 from surefoot.run import NO_SETTINGS, Parts, Run, on_first_rank, train_with
@@ -68,14 +68,18 @@ def compare(
 
 
 def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[str]) -> RunConfig:
-    """The config of one run: the shared settings, without those under other methods' names."""
+    """The config of one run: the shared settings, and over them those under the method's own name.
+
+    "wise_ft.alpha" is an option of that method alone, "wise_ft.engine.lr" a setting for its runs alone.
+    """
     others = tuple(f"{other}." for other in methods if other != method)
-    shared = {name: value for name, value in flatten(settings) if not name.startswith(others)}
-    own = {
-        name.replace(f"{method}.", "method.", 1) if name.startswith(f"{method}.") else name: value
-        for name, value in shared.items()
-    }
-    return resolve({**own, "method": method, "seed": seed})
+    shared = {name: value for name, value in flatten(settings) if not name.startswith((*others, f"{method}."))}
+    own = {}
+    for name, value in flatten(settings):
+        if name.startswith(f"{method}."):
+            option = name.removeprefix(f"{method}.")
+            own[option if option.partition(".")[0] in SECTIONS else f"method.{option}"] = value
+    return resolve({**shared, **own, "method": method, "seed": seed})
 
 
 def add_curve(parts: Parts, config: RunConfig, run: Run) -> Run:

@@ -4,7 +4,6 @@ Order of precedence: defaults, what the task, the backbone and the method recomm
 A part checks its options itself; here a wrong one becomes a message with option, value and remedy.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from surefoot import plugins
 from surefoot.backbones.base import BackboneSource, source_of
@@ -20,6 +19,8 @@ from surefoot.data.batch import DataConfig
 from surefoot.data.task import TaskSource
 from surefoot.engine.train import EngineConfig
 from surefoot.methods.base import Method
+from surefoot.options import check as check
+from surefoot.options import unknown
 
 Settings = Mapping[str, Any]
 """Dotted names to values: {"method": "flyp", "engine.lr": 1e-5}."""
@@ -83,24 +84,18 @@ def resolve(settings: Settings) -> RunConfig:
     Raises ValueError naming each wrong option, its value, and the known ones nearest to it.
     """
     nested = _nest(settings)
-    chosen = {part: _name(part, nested.get(part, {})) for part in PLUGINS}
-    found: dict[str, Any] = {
-        part: plugins.find(folder, chosen[part][0], base=base) for part, (folder, base) in PLUGINS.items()
-    }
+    odd = set(nested) - set(PLUGINS) - set(SECTIONS) - {"seed"}
+    if odd:
+        known = [*PLUGINS, *SECTIONS, "seed"]
+        raise ValueError("\n".join(unknown(name, nested[name], known) for name in sorted(odd)))
+    choices = {part: _choice(part, nested.get(part, {})) for part in PLUGINS}
     recommended: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    for part in PLUGINS:  # a later part's recommendation wins over an earlier one's
-        for name, value in found[part].recommended.items():
+    for part, choice in choices.items():  # a later part's recommendation wins over an earlier one's
+        for name, value in choice.plugin.recommends(choice.options).items():  # type: ignore[attr-defined]
             section, _, option = name.partition(".")
             if section not in SECTIONS:
-                raise ValueError(f"{part} {chosen[part][0]!r} recommends {name}; it can those of {', '.join(SECTIONS)}")
+                raise ValueError(f"{part} {choice.name!r} recommends {name}; it can those of {', '.join(SECTIONS)}")
             recommended[section][option] = value
-    unknown = set(nested) - set(PLUGINS) - set(SECTIONS) - {"seed"}
-    if unknown:
-        known = [*PLUGINS, *SECTIONS, "seed"]
-        raise ValueError("\n".join(_unknown(name, nested[name], known) for name in sorted(unknown)))
-    choices = {
-        part: Choice(chosen[part][0], found[part], check(found[part].Config, part, chosen[part][1])) for part in PLUGINS
-    }
     sections = {
         name: check(model, name, {**recommended[name], **_as_section(nested, name)}) for name, model in SECTIONS.items()
     }
@@ -138,15 +133,6 @@ def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     return settings
 
 
-def check(model: type[BaseModel], section: str, options: Mapping[str, Any]) -> Any:
-    """The options as `model`. Raises ValueError with a line for each wrong one."""
-    try:
-        return model.model_validate(dict(options))
-    except ValidationError as error:
-        lines = [_explain(model, section, problem) for problem in error.errors(include_url=False)]
-        raise ValueError("\n".join(lines)) from error
-
-
 class _Seed(BaseModel):
     seed: int = Field(ge=0, lt=2**32)
 
@@ -175,16 +161,21 @@ def flatten(settings: Settings) -> Iterable[tuple[str, Any]]:
             yield str(name), value
 
 
-def _name(part: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The plug-in's name and its options; a path or hub id stands for the plug-in that opens it."""
-    rest = {key: value for key, value in options.items() if key != "name"}
-    name = str(options.get("name", DEFAULTS[part]))
+def _choice(part: str, given: Mapping[str, Any]) -> Choice:
+    """The plug-in that a name stands for, with its checked options: also a path, a hub id, or methods joined by "+"."""
+    folder, base = PLUGINS[part]
+    name = written = str(given.get("name", DEFAULTS[part]))
+    options = {key: value for key, value in given.items() if key != "name"}
     if part == "backbone":
         name, found = source_of(name)
-        return name, {**found, **rest}
-    if part == "task" and name not in plugins.names("tasks") and _is_place(name):
-        return "folder", {"root": name, **rest}
-    return name, rest
+        written, options = name, {**found, **options}
+    elif part == "task" and name not in plugins.names("tasks") and _is_place(name):
+        name, written, options = "folder", "folder", {"root": name, **options}
+    elif part == "method" and "+" in name:
+        first, *terms = name.split("+")
+        name, options = "compose", {"base": first, "terms": terms, **options}
+    plugin: Any = plugins.find(folder, name, base=base)
+    return Choice(written, plugin, check(plugin.Config, part, options))
 
 
 def _is_place(name: str) -> bool:
@@ -198,23 +189,3 @@ def _as_section(nested: Mapping[str, Any], section: str) -> dict[str, Any]:
             f"{section}={options!r}: {section} is a section; set its options, as in {section}.OPTION=VALUE"
         )
     return options
-
-
-def _explain(model: type[BaseModel], section: str, problem: Mapping[str, Any]) -> str:
-    dot = f"{section}." if section else ""
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return _unknown(f"{dot}{name}", problem["input"], [f"{dot}{option}" for option in model.model_fields])
-    if problem["type"] == "missing":
-        return f"{dot}{name} is not set; give {dot}{name}=VALUE"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not name:  # a check over several options, which names them itself
-        return message
-    return f"{dot}{name}={problem['input']}: {message[:1].lower()}{message[1:]}"
-
-
-def _unknown(name: str, value: Any, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{name}={value}: there is no such option{hint} Known: {', '.join(known) or 'none'}"

@@ -177,6 +177,11 @@ class BackboneSource(ABC):
     paper: ClassVar[str] = ""
     recommended: ClassVar[Mapping[str, Any]] = {}
 
+    @classmethod
+    def recommends(cls, config: Config) -> Mapping[str, Any]:  # noqa: ARG003  for those that look at their options
+        """`recommended`, for these options."""
+        return cls.recommended
+
     def __init__(self, config: Config) -> None:
         self.config = config
 

@@ -1,0 +1,62 @@
+"""What a composition is made of: finds methods and regularisers by name, and checks their options."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from surefoot import plugins
+from surefoot.methods.base import Method, Term
+from surefoot.options import check
+
+FOLDER = "methods"
+
+
+def base_of(name: str) -> type[Method]:
+    """The method called `name`. ValueError where there is none, or where nothing can stand beside its losses."""
+    if name == "compose":
+        raise ValueError("method.base=compose: a composition holds no other; add its parts to method.terms")
+    found: type[Method] = _find(name, Method, "base")
+    if found.losses is Method.losses:
+        raise ValueError(f"method.base={name}: it defines forward in place of losses(seen), which terms need")
+    return found
+
+
+def term_of(name: str) -> type[Term]:
+    """The regulariser of the method called `name`. ValueError, with those there are, where it has none."""
+    if name in plugins.names(FOLDER) and name not in (known := term_names()):
+        raise ValueError(f"method.terms: {name!r} has no regulariser of its own; those that have: {', '.join(known)}")
+    found: type[Term] = _find(name, Term, "terms")
+    return found
+
+
+def term_names() -> list[str]:
+    """The methods of Surefoot that define a regulariser."""
+    return [name for name in plugins.names(FOLDER) if _has_term(name)]
+
+
+def options_of(plugin: type[Method] | type[Term], name: str, options: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The checked options of one part. ValueError naming method.PART.OPTION."""
+    return check(plugin.Config, f"method.{name}", options.get(name, {}))
+
+
+def collected(given: dict[str, Any]) -> dict[str, Any]:
+    """{"star_ft.weight": 1} as {"options": {"star_ft": {"weight": 1}}}."""
+    options = {part: dict(inner) for part, inner in dict(given.get("options", {})).items()}
+    for name in [name for name in given if "." in name]:
+        part, _, option = name.rpartition(".")
+        options.setdefault(part, {})[option] = given[name]
+    return {**{name: value for name, value in given.items() if "." not in name}, "options": options}
+
+
+def _find(name: str, base: type[Any], option: str) -> Any:
+    try:
+        return plugins.find(FOLDER, name, base=base)
+    except ValueError as error:
+        raise ValueError(f"method.{option}={name}: {error}") from error
+
+
+def _has_term(name: str) -> bool:
+    try:
+        plugins.find(FOLDER, name, base=Term)
+    except ValueError:
+        return False
+    return True
