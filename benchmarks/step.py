@@ -79,7 +79,7 @@ def plain_steps(batches: list[Batch]) -> Callable[[], None]:
     method.train()
 
     def steps() -> None:
-        optimizer = build_optimizer(parameters, weight_decay=config.engine.weight_decay)
+        optimizer = build_optimizer({1.0: list(parameters)}, weight_decay=config.engine.weight_decay)
         for batch in batches:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.engine.precision == "bf16"):
                 features = method.backbone.image.raw(batch.images)

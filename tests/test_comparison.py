@@ -93,3 +93,12 @@ def test_nothing_is_written_when_a_setting_is_wrong(quick: dict[str, Any], tmp_p
     with pytest.raises(ValueError, match="needs methods and seeds"):
         surefoot.compare(tmp_path / "new", quick, methods=())
     assert not (tmp_path / "new").exists()
+
+
+def test_a_setting_under_a_methods_name_is_for_its_runs_alone() -> None:
+    methods = ("fine_tune", "flyp+kd")
+    settings = {"engine.lr": 0.5, "flyp+kd.engine.lr": 0.25, "flyp+kd.kd.weight": 3, "fine_tune.label_smoothing": 0.1}
+    plain, composed = (config_of(settings, method, 0, methods=methods) for method in methods)
+    assert (plain.engine.lr, composed.engine.lr) == (0.5, 0.25)
+    assert composed.method.to_dict()["options"] == {"kd": {"weight": 3}}
+    assert plain.method.to_dict()["label_smoothing"] == 0.1

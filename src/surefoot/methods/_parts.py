@@ -1,10 +1,11 @@
 """What a composition is made of: finds methods and regularisers by name, and checks their options."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from surefoot import plugins
-from surefoot.methods.base import Method, Term
+from surefoot.methods.base import Method, Stage, Term
 from surefoot.options import check
 
 FOLDER = "methods"
@@ -45,6 +46,18 @@ def collected(given: dict[str, Any]) -> dict[str, Any]:
         part, _, option = name.rpartition(".")
         options.setdefault(part, {})[option] = given[name]
     return {**{name: value for name, value in given.items() if "." not in name}, "options": options}
+
+
+def widened(stage: Stage, terms: Mapping[str, Term]) -> Stage:
+    """A stage of the composition's `base` in which the terms' own parameters train too, at their own rates."""
+    own = {
+        f"terms.{key}.{name}": term.lr
+        for key, term in terms.items()
+        for name, parameter in term.named_parameters()
+        if parameter.requires_grad
+    }
+    rates = {f"base.{prefix}": rate for prefix, rate in stage.rates.items()}
+    return replace(stage, train=(*(f"base.{prefix}" for prefix in stage.train), *own), rates={**rates, **own})
 
 
 def _find(name: str, base: type[Any], option: str) -> Any:

@@ -9,7 +9,6 @@ captions move the image tower alone. Not from a paper; the papers of the parts s
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -19,8 +18,8 @@ from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier
 from surefoot.data.held_out import HeldOut
 from surefoot.data.prompts import Prompts
-from surefoot.methods._parts import base_of, collected, options_of, term_of
-from surefoot.methods.base import Method, Progress, Seen, Stage, Start, Term
+from surefoot.methods._parts import base_of, collected, options_of, term_of, widened
+from surefoot.methods.base import Method, Progress, Seen, Start, Term
 
 
 class Compose(Method):
@@ -60,8 +59,7 @@ class Compose(Method):
         self.made, self.terms = made, nn.ModuleDict(made)  # in a dict for us, in a module for torch
         self.smallest_batch = max(self.base.smallest_batch, *(term.smallest_batch for term in made.values()))
         self.selected_on = self.base.selected_on
-        own = {f"terms.{key}.": term.lr for key, term in made.items() if list(term.parameters())}
-        self.stages = tuple(with_own(stage, own) for stage in self.base.stages)
+        self.stages = tuple(widened(stage, made) for stage in self.base.stages)
 
     @classmethod
     def recommends(cls, config: Method.Config) -> Mapping[str, Any]:
@@ -92,9 +90,3 @@ class Compose(Method):
 
     def classifier(self) -> Classifier:
         return self.base.classifier()
-
-
-def with_own(stage: Stage, own: Mapping[str, float]) -> Stage:
-    """A stage of the base in which the terms' own parameters train too."""
-    rates = {f"base.{prefix}": rate for prefix, rate in stage.rates.items()}
-    return replace(stage, train=(*(f"base.{prefix}" for prefix in stage.train), *own), rates={**rates, **own})

@@ -1,0 +1,140 @@
+"""What a training step of each method costs, as a multiple of plain fine-tuning in the same run.
+
+    python benchmarks/step_cost.py [method ...]
+
+Towers as large as ViT-B/32's with random weights, batches of 32 random images, bfloat16 where the machine has it.
+Steps of a method and of fine-tuning take turns; the ratio is the median over the pairs. `remembered` is the same with a
+teacher that knows the crops already (data.views). Peak memory is that of a process which does nothing else, in GiB;
+each method runs in processes of its own. Prints JSON.
+"""
+
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import nn
+
+from surefoot.backbones.base import Backbone
+from surefoot.backbones.huggingface import HuggingFaceImageTower, HuggingFaceTextTower
+from surefoot.backbones.tiny import WordTokenizer
+from surefoot.config import resolve
+from surefoot.data.batch import Batch
+from surefoot.data.images import ImageSpec
+from surefoot.data.prompts import DEFAULT_CONTEXTS, DEFAULT_TEMPLATES, Prompts
+from surefoot.engine.optim import build_optimizer
+from surefoot.engine.train import Guard, build_fabric, train_step
+from surefoot.methods.base import Method, Progress
+
+METHODS = ("car_ft", "lipsum_ft", "flyp", "carot", "star_ft", "tracer", "kd", "l2_sp", "flyp+star_ft+lipsum_ft")
+REMEMBERS = ("car_ft", "lipsum_ft", "kd")  # whose teacher sees images alone
+BATCH, ROUNDS, CLASSES = 32, 7, 100
+
+
+class Towers(Backbone):
+    """Both towers of ViT-B/32 size; a token a word."""
+
+    def __init__(self) -> None:
+        from transformers import CLIPConfig, CLIPModel
+
+        config = CLIPConfig(text_config={"bos_token_id": 0, "eos_token_id": 1}, projection_dim=512)  # else as published
+        config._attn_implementation = "sdpa"
+        torch.manual_seed(0)
+        model = CLIPModel(config)
+        super().__init__(
+            HuggingFaceImageTower(model),
+            HuggingFaceTextTower(model),
+            tokenizer=WordTokenizer(77),
+            image_spec=ImageSpec(size=224, mean=(0.5,) * 3, std=(0.5,) * 3, resize=224),
+            log_scale=nn.Parameter(torch.tensor(100.0).log()),
+            bias=torch.zeros(()),
+            name="ViT-B/32 size",
+        )
+
+    def save(self, folder: object) -> None:  # noqa: ARG002
+        raise ValueError("these towers have random weights; there is nothing to save")
+
+
+def steps_of(name: str, *, views: int) -> Callable[[], float]:
+    """A function that makes one step through the engine and gives its seconds."""
+    config = resolve({"method": name, "engine.batch_size": BATCH, "data.views": views, "data.workers": 0})
+    words = ["red", "fox", "oak", "tree", "old", "car", "sea", "bird", "big", "dog"]
+    classes = tuple(f"{words[i // 10]} {words[i % 10]} {i}" for i in range(CLASSES))
+    plugin = config.method.plugin
+    method: Method = plugin(config.method.options, Towers(), Prompts(classes, DEFAULT_TEMPLATES, DEFAULT_CONTEXTS))
+    method.remember_crops(views)
+    fabric = build_fabric(config.engine)
+    stage = method.stages[0]
+    groups = stage.by_rate(method.train_only(stage.train))
+    optimizer = build_optimizer(groups, weight_decay=config.engine.weight_decay)
+    wrapped, stepped = fabric.setup(method, optimizer)
+    method.train()
+    guard, at, batches = Guard(fabric, config.engine, optimizer), 0, endless()
+
+    def step() -> float:
+        nonlocal at
+        progress = Progress(at, 1000, 0, 10)
+        started = time.perf_counter()
+        train_step(fabric, wrapped, stepped, batches, config.engine, progress, guard)
+        method.after_step(progress)
+        optimizer.zero_grad()
+        at += 1
+        return time.perf_counter() - started
+
+    return step
+
+
+def endless() -> Iterator[Batch]:
+    """The same images with other captions each time: what they are does not change what a step costs."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(BATCH, 3, 224, 224, generator=draw)
+    labels, index = torch.randint(CLASSES, (BATCH,), generator=draw), torch.arange(BATCH)
+    while True:
+        yield Batch(images, labels, torch.full_like(index, -1), index, torch.zeros_like(index))
+
+
+def paired(name: str, views: int) -> dict[str, float]:
+    plain, step = steps_of("fine_tune", views=0), steps_of(name, views=views)
+    pairs = [(plain(), step()) for _ in range(ROUNDS + 1)][1:]  # the first warms up
+    ratio = statistics.median(cost / base for base, cost in pairs)
+    return {"ratio": round(ratio, 3), "seconds": round(statistics.median(cost for _, cost in pairs), 3)}
+
+
+def peak(name: str, views: int) -> dict[str, float]:
+    step = steps_of(name, views=views)
+    step(), step()
+    return {"peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
+
+
+def apart(what: str, name: str, views: int) -> dict[str, float]:
+    """`paired` or `peak` in a process of its own."""
+    command = [sys.executable, __file__, f"--{what}", name, str(views)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def main(names: Sequence[str]) -> None:
+    rows = {"fine_tune": {"ratio": 1.0, **apart("peak", "fine_tune", 0)}}
+    for name in names:
+        rows[name] = {**apart("paired", name, 0), **apart("peak", name, 0)}
+        if name in REMEMBERS:
+            rows[name]["remembered_ratio"] = apart("paired", name, 1)["ratio"]
+    about = {
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "precision": resolve({}).engine.precision,
+        "batch": BATCH,
+    }
+    print(json.dumps({**about, "steps": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    if given and given[0] in ("--paired", "--peak"):
+        print(json.dumps({"--paired": paired, "--peak": peak}[given[0]](given[1], int(given[2]))))
+    else:
+        main(given or METHODS)
