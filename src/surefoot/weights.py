@@ -1,8 +1,8 @@
 """Weights as dicts of tensors: blend, average and follow them; torch only.
 
 All but `ema_` are pure. They look at one tensor at a time and read each once, so a mapping that reads its tensors when
-asked keeps memory low. Arithmetic is in float32 or wider, results have the inputs' type, and entries that are not floating point, such as
-counters, are taken over and never averaged. When to apply which belongs to the methods.
+asked keeps memory low. Arithmetic is in float32 or wider, results have the inputs' type, and entries that are not
+floating point, such as counters, are taken over and never averaged. When to apply which belongs to the callers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -223,8 +223,8 @@ def _stocked(name: str, origin: Tensor, models: Sequence[Weights]) -> Tensor:
             units += change.div_(length)
         del tensor, change  # before the next one is read
     cosine = ((units.norm().square() - moved) / (count * (count - 1))).clamp(0, 1)
-    share = count * cosine / (1 + (count - 1) * cosine)
-    return (start + share * changes / count).to(origin.dtype)
+    merged: Tensor = start + changes * cosine / (1 + (count - 1) * cosine)
+    return merged.to(origin.dtype)
 
 
 def _wide(tensor: Tensor) -> Tensor:
