@@ -199,7 +199,7 @@ class Backbone(nn.Module, ABC):
 
     @property
     def file_names(self) -> dict[str, str]:
-        """Each name in `state_dict()` -> its name in the model.safetensors of `save`; what never changes is left out."""
+        """Each name in `state_dict()` -> its name in the model.safetensors of `save`; without what never changes."""
         return {name: name for name in self.state_dict()}
 
     @abstractmethod
