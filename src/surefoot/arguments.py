@@ -34,7 +34,7 @@ def numbers(option: str, text: str) -> list[float]:
         raise ValueError(f"--{option}={text}: give numbers with commas between, such as 0.3,0.5") from None
 
 
-def parts_of(text: str) -> dict[str, list[float]]:
+def part_alphas_of(text: str) -> dict[str, list[float]]:
     """ "image=0.5,blocks=0.2:0.8" as numbers by part. ValueError naming the option."""
     found: dict[str, list[float]] = {}
     for word in text.split(",") if text else ():
@@ -45,18 +45,21 @@ def parts_of(text: str) -> dict[str, list[float]]:
             found[part.strip()] = [float(value) for value in values.split(":")]
         except ValueError:
             raise ValueError(
-                f"--parts={text}: give each part once with its alpha, such as image=0.5,head=1; blocks may have "
+                f"--part-alphas={text}: give each part once with its alpha, such as image=0.5,head=1; blocks may have "
                 "several, such as blocks=0.2:0.8 (of the first and the last)"
             ) from None
     return found
 
 
-def blend_options_of(kind: str, alpha: str, parts: str, head: str, *, fisher_images: int, runs: int) -> "BlendOptions":
+def blend_options_of(
+    kind: str, alpha: str, part_alphas: str, head: str, *, fisher_images: int, runs: int
+) -> "BlendOptions":
     """The checked options of `surefoot blend` for so many runs."""
     from surefoot.blending import ALPHAS, blend_options, check_count
 
     alphas = ALPHAS if alpha == "sweep" else tuple(numbers("alpha", alpha))
-    options = blend_options(kind=kind, alphas=alphas, parts=parts_of(parts), head=head, fisher_images=fisher_images)
+    given = {"kind": kind, "alphas": alphas, "part_alphas": part_alphas_of(part_alphas), "head": head}
+    options = blend_options({**given, "fisher_images": fisher_images})
     check_count(runs, options)
     return options
 

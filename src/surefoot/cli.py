@@ -128,7 +128,7 @@ def blend(
     runs: Annotated[list[Path], typer.Argument(help="Folder of a finished run, or of several.")],
     kind: Annotated[str, typer.Option(help="One run: wise, fisher. Several: uniform, greedy, stock.")] = "wise",
     alpha: Annotated[str, typer.Option(help="0 (zero-shot) to 1 (the run), several with commas, or sweep.")] = "sweep",
-    parts: Annotated[str, typer.Option(help="Alphas of their own, as in image=0.5,head=1,blocks=0.2:0.8.")] = "",
+    part_alphas: Annotated[str, typer.Option(help="For parts: image=0.5,head=1,blocks=0.2:0.8, text=0.5.")] = "",
     head: Annotated[str, typer.Option(help="average, or text: made anew by the blended text tower.")] = "average",
     fisher_images: Annotated[int, typer.Option(help="Training images that fisher looks at.")] = 512,
     output: Annotated[str, typer.Option("--output", "-o", help="Run folder.", show_default="RUN-blend")] = "",
@@ -138,7 +138,7 @@ def blend(
     Example: surefoot blend runs/demo/fine_tune/seed-0 --alpha 0.5
     """
     with usage_errors():
-        options = blend_options_of(kind, alpha, parts, head, fisher_images=fisher_images, runs=len(runs))
+        options = blend_options_of(kind, alpha, part_alphas, head, fisher_images=fisher_images, runs=len(runs))
     with exit_codes():
         from surefoot.blending import blend_runs
         from surefoot.report import lines

@@ -83,7 +83,7 @@ def summary(splits: Mapping[str, Any], task: Task) -> dict[str, float]:
 
 def _best(ingredients: Ingredients, options: BlendOptions, between: Between) -> Mixed:
     """Fill the classifier at the alpha with the best accuracy on validation; of equals, the nearest to zero-shot."""
-    own = own_alphas(options.parts, ingredients.classifier.backbone)
+    own = own_alphas(options.part_alphas, ingredients.classifier.backbone)
 
     def go_to(alpha: float) -> None:
         ingredients.fill(lambda name: between(name, alpha_of(name, own, alpha=alpha)))

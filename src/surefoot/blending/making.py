@@ -29,7 +29,7 @@ MAKERS: Mapping[Kind, Maker] = MappingProxyType(
         "stock": Maker(soups.stock, "Model Stock"),
     }
 )
-NO_PARTS: Mapping[str, float | Sequence[float]] = MappingProxyType({})
+NO_PART_ALPHAS: Mapping[str, float | Sequence[float]] = MappingProxyType({})
 
 
 def blend(
@@ -38,22 +38,23 @@ def blend(
     *,
     kind: str = "wise",
     alphas: Sequence[float] = ALPHAS,
-    parts: Mapping[str, float | Sequence[float]] = NO_PARTS,
+    part_alphas: Mapping[str, float | Sequence[float]] = NO_PART_ALPHAS,
     head: str = "average",
     fisher_images: int = IMAGES,
 ) -> Run:
     """Average a finished run with the zero-shot model, or several runs with each other, without any training.
 
     One run: kind "wise" (WiSE-FT) or "fisher", at each of `alphas`, of which the best on validation is kept, of equals
-    the one nearest to zero-shot; results.json holds the whole sweep. `parts` gives the image tower, the text tower, the
-    head or the image tower's blocks an alpha of their own: {"head": 0.8, "blocks": (0.2, 0.8)}. Several runs: kind
-    "uniform", "greedy" (chosen on validation) or "stock". `head="text"` makes the head anew from the blended text tower
-    instead of averaging it. "fisher" looks at `fisher_images` training images.
+    the one nearest to zero-shot; results.json holds the whole sweep. `part_alphas` gives the image tower, the text
+    tower, the head or the image tower's blocks an alpha of their own: {"head": 0.8, "blocks": (0.2, 0.8)}. "fisher"
+    looks at `fisher_images` training images. Several runs: kind "uniform", "greedy" (validation chooses) or "stock".
+    `head="text"` makes the head anew from the blended text tower instead of averaging it.
 
     Written to `output`, by default beside the first run; the same blend that stands there is returned as it is. Raises
     ValueError where an option or a run does not fit, or where `output` holds something else.
     """
-    options = blend_options(kind=kind, alphas=tuple(alphas), parts=dict(parts), head=head, fisher_images=fisher_images)
+    given = {"kind": kind, "alphas": tuple(alphas), "part_alphas": dict(part_alphas), "head": head}
+    options = blend_options({**given, "fisher_images": fisher_images})
     runs = [run] if isinstance(run, str | Path) else run
     return blend_runs([Path(path) for path in runs], options, output)
 
@@ -78,7 +79,7 @@ def blend_runs(runs: Sequence[Path], options: BlendOptions, output: str | Path =
         on_first_rank(parts.fabric, begin)
         return Run(folder.path, folder.results())
     ingredients = Ingredients.of(parts, sources, remake_head=options.head == "text", scratch=folder.last)
-    own_alphas(options.parts, ingredients.classifier.backbone)  # refuses before the folder is there
+    own_alphas(options.part_alphas, ingredients.classifier.backbone)  # refuses before the folder is there
     on_first_rank(parts.fabric, begin)
     mixed = MAKERS[options.kind].mix(ingredients, options)
     ingredients.classifier.provenance |= {**mixed.provenance, "selected_on": mixed.selected_on, "blend": about}

@@ -30,7 +30,7 @@ class BlendOptions(BaseModel):
 
     kind: Kind = "wise"
     alphas: tuple[float, ...] = ALPHAS  # of which validation chooses
-    parts: dict[Part, Annotated[tuple[float, ...], BeforeValidator(_several)]] = {}  # alphas of their own
+    part_alphas: dict[Part, Annotated[tuple[float, ...], BeforeValidator(_several)]] = {}  # alphas of their own
     head: Literal["average", "text"] = "average"  # text: made anew by the blended text tower
     fisher_images: PositiveInt = IMAGES
 
@@ -40,33 +40,35 @@ class BlendOptions(BaseModel):
             raise ValueError(
                 f"alphas is {list(self.alphas)}; give one or more numbers from 0 (zero-shot) to 1 (fine-tuned)"
             )
-        for part, values in self.parts.items():
+        for part, values in self.part_alphas.items():
             if not values or not all(0 <= value <= 1 for value in values) or (part != "blocks" and len(values) > 1):
                 wanted = "one or more numbers" if part == "blocks" else "one number"
-                raise ValueError(f"parts: {part} is {list(values)}; give {wanted} from 0 (zero-shot) to 1 (fine-tuned)")
+                raise ValueError(
+                    f"part_alphas: {part} is {list(values)}; give {wanted} from 0 (zero-shot) to 1 (fine-tuned)"
+                )
         return self
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> Self:
-        if self.kind not in OF_ONE_RUN and (self.alphas != ALPHAS or self.parts):
+        if self.kind not in OF_ONE_RUN and (self.alphas != ALPHAS or self.part_alphas):
             raise ValueError(
-                f"kind={self.kind} has no alphas, but alphas={list(self.alphas)} and parts={dict(self.parts)} are set; "
-                f"leave them out, or blend a single run with kind={' or '.join(OF_ONE_RUN)}"
+                f"kind={self.kind} has no alphas, but alphas={list(self.alphas)} and part_alphas={self.part_alphas} are "
+                f"set; leave them out, or blend a single run with kind={' or '.join(OF_ONE_RUN)}"
             )
         if self.kind != "fisher" and self.fisher_images != IMAGES:
             raise ValueError(
                 f"fisher_images={self.fisher_images} is for kind=fisher, but kind={self.kind}; leave it out"
             )
-        if self.head == "text" and (self.kind == "fisher" or "head" in self.parts):
+        if self.head == "text" and (self.kind == "fisher" or "head" in self.part_alphas):
             raise ValueError(
                 "head=text makes the head anew from the blended text tower, so that kind=fisher and an alpha for the "
-                "head (parts) have nothing to act on; leave one of them out"
+                "head (part_alphas) have nothing to act on; leave one of them out"
             )
         decides = {"image", "text" if self.head == "text" else "head"}
-        if len(self.alphas) > 1 and decides <= set(self.parts):
+        if len(self.alphas) > 1 and decides <= set(self.part_alphas):
             raise ValueError(
-                f"parts sets an alpha for {' and '.join(sorted(decides))}, which make every prediction, so the alphas "
-                f"{list(self.alphas)} would change nothing; give one alpha, or fewer parts"
+                f"part_alphas sets an alpha for {' and '.join(sorted(decides))}, which make every prediction, so alphas="
+                f"{list(self.alphas)} would change nothing; give one alpha, or leave a part out"
             )
         return self
 
@@ -74,26 +76,28 @@ class BlendOptions(BaseModel):
         """The options that count for this kind, as JSON values."""
         counts = {"kind", "head"}
         if self.kind in OF_ONE_RUN:
-            counts |= {"alphas", "parts"}
+            counts |= {"alphas", "part_alphas"}
         if self.kind == "fisher":
             counts |= {"fisher_images"}
         return self.model_dump(mode="json", include=counts)
 
 
-def blend_options(**options: object) -> BlendOptions:
-    """Checked options. ValueError with option, value and remedy."""
+def blend_options(options: Mapping[str, object]) -> BlendOptions:
+    """Checked options; the others have their defaults. ValueError with option, value and remedy."""
     found: BlendOptions = check(BlendOptions, "", options)
     return found
 
 
-def own_alphas(parts: Mapping[Part, Sequence[float]], backbone: Backbone) -> dict[str, float]:
+def own_alphas(part_alphas: Mapping[Part, Sequence[float]], backbone: Backbone) -> dict[str, float]:
     """The beginnings of tensors' names that have an alpha of their own, with it. ValueError where blocks do not fit."""
-    own = {BEGINNINGS[part]: values[0] for part, values in parts.items() if part != "blocks"}
-    if "blocks" in parts:
+    own = {BEGINNINGS[part]: values[0] for part, values in part_alphas.items() if part != "blocks"}
+    if "blocks" in part_alphas:
         blocks = backbone.image.blocks
         if not blocks:
-            raise ValueError(f"parts sets blocks, but the image tower of {backbone.name!r} has none; leave blocks out")
-        alphas = spread(parts["blocks"], count=len(blocks))
+            raise ValueError(
+                f"part_alphas sets blocks, but the image tower of {backbone.name!r} has none; leave blocks out"
+            )
+        alphas = spread(part_alphas["blocks"], count=len(blocks))
         own |= {BEGINNINGS["image"] + block: alpha for block, alpha in zip(blocks, alphas, strict=True)}
     return own
 
@@ -109,8 +113,8 @@ def spread(values: Sequence[float], *, count: int) -> list[float]:
         places = [block / (count - 1) for block in range(count)]
         return [(1 - place) * first + place * last for place in places]
     raise ValueError(
-        f"parts: blocks has {len(values)} alphas, but the image tower has {count} blocks; give {count}, one for all, "
-        "or those of the first and the last"
+        f"part_alphas: blocks has {len(values)} alphas, but the image tower has {count} blocks; give {count}, one for "
+        "all, or those of the first and the last"
     )
 
 
