@@ -92,7 +92,7 @@ def average(models: Iterable[Weights]) -> dict[str, Tensor]:
                 mean[name], types[name] = _wide(tensor).clone(), tensor.dtype
             elif tensor.is_floating_point():
                 _check_shape(name, mean[name], tensor)
-                mean[name] += (tensor.to(mean[name]) - mean[name]) / count
+                mean[name].lerp_(tensor.to(mean[name]), 1 / count)
             else:
                 mean[name].copy_(tensor)
             del tensor  # before the next one is read; a loop would keep both
@@ -203,7 +203,7 @@ def _pairs(start: Weights, end: Weights) -> Iterator[tuple[str, Tensor, Tensor]]
 
 
 def _stocked(name: str, origin: Tensor, models: Sequence[Weights]) -> Tensor:
-    """One tensor of Model Stock, with four of its size in memory.
+    """One tensor of Model Stock, with six of its size in memory at most.
 
     The mean cosine over pairs comes from the sum s of the changes at unit length: |s|^2 = K + 2 * (sum over pairs).
     """
@@ -223,8 +223,7 @@ def _stocked(name: str, origin: Tensor, models: Sequence[Weights]) -> Tensor:
             units += change.div_(length)
         del tensor, change  # before the next one is read
     cosine = ((units.norm().square() - moved) / (count * (count - 1))).clamp(0, 1)
-    merged: Tensor = start + changes * cosine / (1 + (count - 1) * cosine)
-    return merged.to(origin.dtype)
+    return changes.mul_(cosine / (1 + (count - 1) * cosine)).add_(start).to(origin.dtype)
 
 
 def _wide(tensor: Tensor) -> Tensor:

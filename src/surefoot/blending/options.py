@@ -52,8 +52,8 @@ class BlendOptions(BaseModel):
     def _nothing_is_ignored(self) -> Self:
         if self.kind not in OF_ONE_RUN and (self.alphas != ALPHAS or self.part_alphas):
             raise ValueError(
-                f"kind={self.kind} has no alphas, but alphas={list(self.alphas)} and part_alphas={self.part_alphas} are "
-                f"set; leave them out, or blend a single run with kind={' or '.join(OF_ONE_RUN)}"
+                f"kind={self.kind} has no alphas, but alphas={list(self.alphas)} and part_alphas={self.part_alphas}; "
+                f"leave them out, or blend a single run with kind={' or '.join(OF_ONE_RUN)}"
             )
         if self.kind != "fisher" and self.fisher_images != IMAGES:
             raise ValueError(
@@ -67,7 +67,7 @@ class BlendOptions(BaseModel):
         decides = {"image", "text" if self.head == "text" else "head"}
         if len(self.alphas) > 1 and decides <= set(self.part_alphas):
             raise ValueError(
-                f"part_alphas sets an alpha for {' and '.join(sorted(decides))}, which make every prediction, so alphas="
+                f"part_alphas has {' and '.join(sorted(decides))}, which make every prediction, so that alphas="
                 f"{list(self.alphas)} would change nothing; give one alpha, or leave a part out"
             )
         return self

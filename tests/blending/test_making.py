@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,9 @@ from surefoot.backbones.base import load_backbone
 from surefoot.blending import ALPHAS, blend
 from surefoot.classifier import Classifier
 from surefoot.data.prompts import Prompts
+from surefoot.report.records import read_records
 from surefoot.run import Run, load_task, train
 from surefoot.weights import interpolate
-
-Train = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def fine_tuned(folder: Path, quick: dict[str, Any]) -> Run:
-    """A run that went so far that its blends differ."""
-    return train(folder / "ft", {**quick, "method": "fine_tune", "engine.epochs": 6, "engine.lr": 0.01})
-
-
-@pytest.fixture(scope="module")
-def zero_shot(folder: Path, quick: dict[str, Any]) -> Run:
-    return train(folder / "zs", {**quick, "method": "zero_shot"})
 
 
 @pytest.fixture(scope="module")
@@ -93,18 +75,82 @@ def test_the_same_blend_again_is_not_done_again(swept: Run, fine_tuned: Run) -> 
 
 
 def test_other_alphas_into_the_same_folder_are_refused(swept: Run, fine_tuned: Run) -> None:
-    with pytest.raises(ValueError, match=r"ft-blend holds a blend at alpha 0\.0, .*; give another output folder"):
+    with pytest.raises(ValueError, match=r"blend\.alphas was \[0\.0, .*is \[0\.5\]\); give another output folder"):
         blend(fine_tuned.folder, alphas=[0.5])
 
 
-def test_a_blend_into_a_run_is_refused(fine_tuned: Run) -> None:
-    with pytest.raises(ValueError, match="holds a run that is no blend; give another output folder"):
-        blend(fine_tuned.folder, fine_tuned.folder)
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": "fisher"}, "blend.kind was 'wise', is 'fisher'"),
+        ({"head": "text"}, "blend.head was 'average', is 'text'"),
+        ({"part_alphas": {"head": 0.5}}, "blend.part_alphas.head was 'absent', is .0.5."),
+    ],
+)
+def test_another_blend_into_the_same_folder_is_refused(
+    swept: Run, fine_tuned: Run, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"{told}.*give another output folder"):
+        blend(fine_tuned.folder, swept.folder, **options)
 
 
-def test_a_blend_into_the_folder_of_other_settings_is_refused(fine_tuned: Run, zero_shot: Run) -> None:
+def test_the_blend_of_another_run_into_the_same_folder_is_refused(swept: Run, siblings: list[Run]) -> None:
+    with pytest.raises(ValueError, match=r"blend.runs was \['runs0/ft'\], is \['fine_tune/seed-0'\]"):
+        blend(siblings[0].folder, swept.folder)
+
+
+def test_the_blend_of_a_run_that_was_made_anew_is_refused(with_head: Any, runs: Path, tmp_path: Path) -> None:
+    run = with_head(tmp_path / "ft", lambda head: head)
+    blend(run, alphas=[0.5])
+    before = (run / "predictions.npz").read_bytes()
+    (run / "predictions.npz").write_bytes((runs / "zs" / "predictions.npz").read_bytes())
+    with pytest.raises(ValueError, match=r"blend\.predictions was"):
+        blend(run, alphas=[0.5])
+    (run / "predictions.npz").write_bytes(before)
+    blend(run, alphas=[0.5])
+
+
+def test_a_blend_that_was_stopped_is_done_by_the_same_command_and_refused_to_others(
+    fine_tuned: Run, tmp_path: Path
+) -> None:
+    whole = blend(fine_tuned.folder, tmp_path / "blend", alphas=[0.5])
+    (whole.folder / "results.json").unlink()
     with pytest.raises(ValueError, match="holds a run with other settings"):
-        blend(fine_tuned.folder, zero_shot.folder)
+        blend(fine_tuned.folder, tmp_path / "blend", alphas=[0.4])
+    assert blend(fine_tuned.folder, tmp_path / "blend", alphas=[0.5]).results == whole.results
+
+
+def test_training_into_the_folder_of_a_blend_is_refused(swept: Run, quick: dict[str, Any]) -> None:
+    settings = {**quick, "method": "fine_tune", "engine.epochs": 6, "engine.lr": 0.01}
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        train(swept.folder, settings)
+
+
+def test_run_json_and_the_classifier_say_what_was_blended(swept: Run) -> None:
+    about = json.loads((swept.folder / "run.json").read_text())["blend"]
+    assert (about["kind"], about["runs"], about["alphas"]) == ("wise", ["runs0/ft"], list(ALPHAS))
+    assert swept.classifier().provenance["blend"] == about
+
+
+def test_a_blend_can_be_blended_again(swept: Run, tmp_path: Path) -> None:
+    again = blend(swept.folder, tmp_path / "again", alphas=[1])
+    assert again.results["method"] == "fine_tune + blend + blend"
+    assert again.results["splits"] == swept.results["splits"]
+
+
+def test_a_blend_stands_in_the_report(swept: Run, siblings: list[Run], runs: Path) -> None:
+    blend([run.folder for run in siblings], kind="uniform")
+    records = read_records(runs)
+    methods = {row["run"]: row["method"] for row in records.comparison["rows"]}
+    assert methods["ft-blend"] == "fine_tune + blend"
+    assert methods["fine_tune/seed-0-uniform"] == "fine_tune + uniform soup"
+    assert [curve["method"] for curve in records.comparison["curves"]] == ["fine_tune + blend"]
+
+
+def test_a_blend_into_a_run_is_refused(fine_tuned: Run, zero_shot: Run) -> None:
+    for run in (fine_tuned, zero_shot):
+        with pytest.raises(ValueError, match="holds a run that is no blend; give another output folder"):
+            blend(fine_tuned.folder, run.folder)
 
 
 @pytest.mark.parametrize("method", ["fine_tune", "lp_ft"])
@@ -117,13 +163,21 @@ def test_a_linear_head_has_no_zero_shot_form_and_the_remedy_is_named(
     assert not (tmp_path / "run-blend").exists()
 
 
-def test_both_towers_of_a_contrastive_run_are_averaged(tmp_path: Path, quick: dict[str, Any]) -> None:
-    run = train(tmp_path / "flyp", {**quick, "method": "flyp", "engine.epochs": 1})
-    half = blend(run.folder, alphas=[0.5]).classifier().state_dict()
+def test_both_towers_of_a_contrastive_run_are_averaged(contrastive: list[Run], tmp_path: Path) -> None:
+    run = contrastive[0]
+    half = blend(run.folder, tmp_path / "half", alphas=[0.5]).classifier().state_dict()
     start, end = load_backbone("tiny").state_dict(), run.classifier().state_dict()
     for name in ("text.projection.weight", "image.projection.weight", "log_scale"):
         assert not torch.equal(start[name], end[f"backbone.{name}"])
         torch.testing.assert_close(half[f"backbone.{name}"], (start[name] + end[f"backbone.{name}"]) / 2)
+
+
+def test_options_that_do_not_fit_leave_no_folder(fine_tuned: Run, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has none; leave blocks out"):
+        blend(fine_tuned.folder, tmp_path / "blend", part_alphas={"blocks": 0.5})
+    with pytest.raises(ValueError, match="never trained its text tower"):
+        blend(fine_tuned.folder, tmp_path / "blend", head="text")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("alphas", [[], [1.5], [0.5, -0.1], [float("nan")]])
