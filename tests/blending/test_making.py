@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from surefoot.backbones.base import load_backbone
 from surefoot.blending import ALPHAS, blend
 from surefoot.classifier import Classifier
+from surefoot.cli import app
 from surefoot.data.prompts import Prompts
 from surefoot.report.records import read_records
 from surefoot.run import Run, load_task, train
@@ -145,6 +147,24 @@ def test_a_blend_stands_in_the_report(swept: Run, siblings: list[Run], runs: Pat
     assert methods["ft-blend"] == "fine_tune + blend"
     assert methods["fine_tune/seed-0-uniform"] == "fine_tune + uniform soup"
     assert [curve["method"] for curve in records.comparison["curves"]] == ["fine_tune + blend"]
+
+
+def test_the_command_tells_each_alpha_or_each_run_and_who_chose(siblings: list[Run], tmp_path: Path) -> None:
+    folders = [str(run.folder) for run in siblings]
+    command = CliRunner()
+    words = ["blend", folders[0], "--alpha", "0,1", "--part-alphas", "head=0.5", "-o", str(tmp_path / "b")]
+    done = command.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert [line[:10] for line in done.output.splitlines() if line.startswith("alpha")] == ["alpha 0.00", "alpha 1.00"]
+    assert f"Written to {tmp_path / 'b'} (chosen on: validation)" in done.output
+    done = command.invoke(app, ["blend", *folders, "--kind", "greedy", "-o", str(tmp_path / "soup")])
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.output.splitlines() if "in the soup" in line]
+    assert [line.split(":")[0] for line in lines] == [
+        entry["run"] for entry in json.loads((tmp_path / "soup" / "results.json").read_text())["selection"]
+    ]
+    assert lines[0].endswith("kept")
+    assert "fine_tune + greedy soup (seed 0)" in done.output
 
 
 def test_a_blend_into_a_run_is_refused(fine_tuned: Run, zero_shot: Run) -> None:

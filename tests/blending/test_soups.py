@@ -119,6 +119,8 @@ def test_a_greedy_soup_of_runs_on_data_that_changed_is_refused(
         (moved[-1] / "run.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match=r"kind=greedy compares .*but the data changed since .*kind=uniform"):
         blend(moved, tmp_path / "soup", kind="greedy")
+    assert not (tmp_path / "soup").exists()
+    blend(moved, tmp_path / "soup", kind="uniform")
 
 
 @pytest.mark.parametrize("kind", ["uniform", "greedy", "stock"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from surefoot.blending import line, soups
 from surefoot.blending.ingredients import Ingredients, Mixed
 from surefoot.blending.options import ALPHAS, IMAGES, BlendOptions, Kind, blend_options, own_alphas
-from surefoot.blending.runs import Source, open_runs
+from surefoot.blending.runs import Source, open_runs, refuse_other_data
 from surefoot.run import Parts, Run, about_data, finish, on_first_rank
 from surefoot.run_folder import RunFolder
 
@@ -78,6 +78,7 @@ def blend_runs(runs: Sequence[Path], options: BlendOptions, output: str | Path =
     if folder.finished:
         on_first_rank(parts.fabric, begin)
         return Run(folder.path, folder.results())
+    refuse_other_data(sources, parts.task, options)
     ingredients = Ingredients.of(parts, sources, remake_head=options.head == "text", scratch=folder.last)
     own_alphas(options.part_alphas, ingredients.classifier.backbone)  # refuses before the folder is there
     on_first_rank(parts.fabric, begin)

@@ -13,6 +13,7 @@ IMAGES = 512  # that the Fisher information is measured on
 
 Kind = Literal["wise", "fisher", "uniform", "greedy", "stock"]
 OF_ONE_RUN = ("wise", "fisher")  # the others take several
+BY_RECORDS = ("greedy",)  # kinds that go by the accuracies on validation that runs recorded
 FROM_ZERO_SHOT = ("wise", "fisher", "stock")  # kinds that need the zero-shot model's weights, with its head
 
 Part = Literal["image", "text", "head", "blocks"]

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from surefoot.blending.options import FROM_ZERO_SHOT, OF_ONE_RUN, BlendOptions
+from surefoot.blending.options import BY_RECORDS, FROM_ZERO_SHOT, OF_ONE_RUN, BlendOptions
 from surefoot.classifier import read_card
 from surefoot.config import RunConfig, resolve
+from surefoot.data.task import Task
 from surefoot.run_folder import RunFolder, differences
 
 SHOWN = 60  # characters of a value that differs
@@ -37,7 +38,6 @@ class Source:
         """The last two folders of its path, such as "fine_tune/seed-0"."""
         return "/".join(self.folder.path.resolve().parts[-2:])
 
-    @property
     def validation_accuracy(self) -> float:
         """ValueError where the run was not measured on validation."""
         found = self.results["splits"].get("validation", {}).get("accuracy")
@@ -64,6 +64,9 @@ def open_runs(paths: Sequence[Path], options: BlendOptions) -> list[Source]:
     sources = [Source.open(path) for path in paths]
     for source in sources[1:]:
         _refuse_a_stranger(sources[0], source)
+    if options.kind in BY_RECORDS:
+        for source in sources:
+            source.validation_accuracy()
     if sources[0].convention == "linear" and (options.kind in FROM_ZERO_SHOT or options.head == "text"):
         raise ValueError(
             f"{sources[0].folder.path} has a linear head (method.head=linear), which has no zero-shot weights to "
@@ -84,6 +87,16 @@ def check_count(count: int, options: BlendOptions) -> None:
         raise ValueError(
             f"kind={options.kind} averages several runs, but {count} is given; give two or more, or choose "
             f"kind={' or '.join(OF_ONE_RUN)}"
+        )
+
+
+def refuse_other_data(sources: Sequence[Source], task: Task, options: BlendOptions) -> None:
+    """ValueError where a kind goes by what runs recorded and the task has other data than they had."""
+    if options.kind in BY_RECORDS and task.fingerprint() != sources[0].fingerprint:
+        raise ValueError(
+            f"kind={options.kind} compares with the accuracies that the runs recorded on validation, but the data "
+            f"changed since {sources[0].folder.path} was trained; give the old data back, train the runs again, or "
+            "take kind=uniform"
         )
 
 

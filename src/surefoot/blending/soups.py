@@ -32,13 +32,8 @@ def greedy(ingredients: Ingredients, _: BlendOptions) -> Mixed:
     are equally good are tried in the order in which they were given.
     """
     sources, runs = ingredients.sources, ingredients.runs
-    if ingredients.parts.task.fingerprint() != sources[0].fingerprint:
-        raise ValueError(
-            "kind=greedy compares with the accuracies that the runs recorded on validation, but the data changed since "
-            f"{sources[0].folder.path} was trained; give the old data back, train the runs again, or take kind=uniform"
-        )
-    order = sorted(range(len(runs)), key=lambda i: -sources[i].validation_accuracy)
-    best = sources[order[0]].validation_accuracy
+    order = sorted(range(len(runs)), key=lambda i: -sources[i].validation_accuracy())
+    best = sources[order[0]].validation_accuracy()
     mean = {name: tensor.clone() for name, tensor in runs[order[0]].items()}
     selection = [_tried(ingredients, order[0], best, kept=True)]
     kept = 1
@@ -72,7 +67,7 @@ def _tried(ingredients: Ingredients, run: int, soup_accuracy: float, *, kept: bo
     source = ingredients.sources[run]
     return {
         "run": source.name,
-        "validation_accuracy": source.validation_accuracy,
+        "validation_accuracy": source.validation_accuracy(),
         "soup_accuracy": soup_accuracy,
         "kept": kept,
     }
