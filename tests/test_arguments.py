@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from surefoot.arguments import numbers, settings_of, whole_numbers
+from surefoot.arguments import blend_options_of, numbers, part_alphas_of, settings_of, whole_numbers
 
 
 def test_words_are_settings_by_dotted_name() -> None:
@@ -59,6 +59,31 @@ def test_what_is_no_list_of_whole_numbers_is_refused_with_the_option(text: str) 
 def test_what_is_no_list_of_numbers_is_refused_with_the_option() -> None:
     with pytest.raises(ValueError, match=r"--alpha=0\.1;0\.2: give numbers"):
         numbers("alpha", "0.1;0.2")
+
+
+def test_alphas_of_parts() -> None:
+    assert part_alphas_of("") == {}
+    assert part_alphas_of("image=0.5, head=1,blocks=0.2:0.8") == {"image": [0.5], "head": [1], "blocks": [0.2, 0.8]}
+
+
+@pytest.mark.parametrize("text", ["0.5", "head", "head=", "head=a", "head=1,head=0", "blocks=0.2:", "image=1,,head=1"])
+def test_what_is_no_list_of_parts_is_refused_with_the_option(text: str) -> None:
+    with pytest.raises(ValueError, match=f"--part-alphas={text}: give each part once with its alpha"):
+        part_alphas_of(text)
+
+
+def test_the_words_of_a_blend_are_its_options() -> None:
+    options = blend_options_of("fisher", "0,0.5", "head=1", "average", fisher_images=9, runs=1)
+    assert options.to_dict() == {
+        "kind": "fisher",
+        "alphas": [0, 0.5],
+        "part_alphas": {"head": [1]},
+        "head": "average",
+        "fisher_images": 9,
+    }
+    assert blend_options_of("greedy", "sweep", "", "average", fisher_images=512, runs=2).kind == "greedy"
+    with pytest.raises(ValueError, match="kind=stock averages several runs, but 1 is given"):
+        blend_options_of("stock", "sweep", "", "average", fisher_images=512, runs=1)
 
 
 def test_the_command_line_imports_no_torch_to_read_its_words() -> None:

@@ -82,6 +82,9 @@ def test_list_for_people_shows_every_option_as_it_is_typed() -> None:
         (["train", "data.view=3"], "did you mean data.views?"),
         (["train", "--ouput", "x"], "ouput"),
         (["predict"], "Missing argument"),
+        (["blend", "runs/a", "runs/b"], "kind=wise blends one run"),
+        (["blend", "runs/a", "--kind", "soup"], "kind=soup: input should be 'wise', 'fisher', 'uniform'"),
+        (["blend", "runs/a", "--part-alphas", "head"], "give each part once with its alpha"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_the_option(words: list[str], told: str, tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_another_config_is_refused_with_each_option_and_both_values(tmp_path: Pa
     assert message.endswith("give another output folder, or remove this one")
 
 
+def test_another_blend_is_refused_and_the_same_is_not(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(config(), DATA, blend={"kind": "wise", "alphas": (0, 1)})
+    folder.begin(config(), DATA, blend={"kind": "wise", "alphas": (0, 1)})
+    with pytest.raises(
+        ValueError, match=r"blend\.alphas was \[0, 1\], is \[0\.5\]; blend\.kind was 'wise', is 'fisher'"
+    ):
+        folder.begin(config(), DATA, blend={"kind": "fisher", "alphas": (0.5,)})
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        folder.begin(config(), DATA)
+
+
 @pytest.mark.parametrize("name", sorted(INNOCENT))
 def test_what_does_not_change_the_numbers_may_change(tmp_path: Path, name: str) -> None:
     folder = begun(tmp_path)

@@ -49,6 +49,40 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+class Read(Mapping[str, Tensor]):
+    """Weights that are made when they are asked for; `alive` counts the tensors of all of them that still are."""
+
+    alive = 0
+    most = 0
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.asked: list[str] = []
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.asked.append(name)
+        tensor = made(self.seed)[name]
+        Read.alive += 1
+        Read.most = max(Read.most, Read.alive)
+        weakref.finalize(tensor, self.let_go)
+        return tensor
+
+    @staticmethod
+    def let_go() -> None:
+        Read.alive -= 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(made(self.seed))
+
+    def __len__(self) -> int:
+        return len(made(self.seed))
+
+
+@pytest.fixture
+def reading() -> None:
+    Read.alive = Read.most = 0
+
+
 # --- interpolate ---------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +217,26 @@ def test_a_floor_of_zero_is_refused() -> None:
         fisher_merge(made(0), made(1), start_fisher={}, end_fisher={}, alpha=0.5, floor=0.0)
 
 
+@pytest.mark.usefixtures("reading")
+@pytest.mark.parametrize("alpha", [0, 0.5, 1])
+def test_weights_that_are_read_when_asked_are_blended_tensor_by_tensor(alpha: float) -> None:
+    start, end = Read(0), Read(1)
+    assert_same(interpolate(start, end, alpha), interpolate(made(0), made(1), alpha))
+    assert start.asked == end.asked == list(made(0))
+    assert Read.most <= 4  # a pair, and the next while the last is let go
+
+
+@pytest.mark.usefixtures("reading")
+def test_a_fisher_merge_reads_each_tensor_once() -> None:
+    weights, fishers = (Read(0), Read(1)), (Read(2), Read(3))
+    positive = [{name: tensor for name, tensor in made(seed).items() if name != "counter"} for seed in (2, 3)]
+    expected = fisher_merge(made(0), made(1), start_fisher=positive[0], end_fisher=positive[1], alpha=0.3)
+    assert_same(fisher_merge(*weights, start_fisher=fishers[0], end_fisher=fishers[1], alpha=0.3), expected)
+    assert weights[0].asked == weights[1].asked == list(made(0))
+    assert fishers[0].asked == fishers[1].asked == list(SHAPES)
+    assert Read.most <= 6
+
+
 # --- average -------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +262,15 @@ def test_an_average_lets_go_of_a_model_before_it_reads_the_next() -> None:
     found = average(models())
     assert len(given) == 4
     np.testing.assert_allclose(found["vector"].numpy(), np.mean([made(s)["vector"].numpy() for s in range(4)], 0))
+
+
+@pytest.mark.usefixtures("reading")
+@pytest.mark.parametrize("count", [2, 9])
+def test_an_average_holds_one_tensor_of_one_model_at_a_time(count: int) -> None:
+    models = [Read(seed) for seed in range(count)]
+    assert_same(average(models), average([made(seed) for seed in range(count)]))
+    assert all(model.asked == list(made(0)) for model in models)
+    assert Read.most == 1
 
 
 def test_an_average_of_many_half_precision_models_is_kept_in_float32() -> None:
@@ -275,6 +338,20 @@ def test_model_stock_stays_at_the_anchor_where_the_models_disagree(second: list[
 def test_model_stock_of_models_that_never_moved_is_the_anchor() -> None:
     anchor = made(3)
     assert_same(model_stock(anchor, [anchor, anchor]), anchor)
+
+
+@pytest.mark.usefixtures("reading")
+@pytest.mark.parametrize("count", [2, 9])
+def test_model_stock_holds_the_anchor_s_tensor_and_one_model_s_at_a_time(count: int) -> None:
+    models = [Read(seed) for seed in range(1, count + 1)]
+    assert_same(model_stock(made(0), models), model_stock(made(0), [made(seed) for seed in range(1, count + 1)]))
+    assert all(model.asked == list(SHAPES) for model in models[:-1])  # the counter is the last model's
+    assert Read.most == 1
+
+
+def test_model_stock_refuses_another_shape_with_the_tensor_s_name() -> None:
+    with pytest.raises(ValueError, match="matrix has shape"):
+        model_stock(made(0), [made(1), made(2) | {"matrix": torch.zeros(3, 4)}])
 
 
 def test_model_stock_of_one_model_is_refused() -> None:

@@ -1,7 +1,10 @@
 """What the words of a command line mean: settings, and lists of numbers. Imports nothing heavy until it is needed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surefoot.blending import BlendOptions
 
 
 def settings_of(words: Sequence[str] | None, config: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +32,36 @@ def numbers(option: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--{option}={text}: give numbers with commas between, such as 0.3,0.5") from None
+
+
+def part_alphas_of(text: str) -> dict[str, list[float]]:
+    """ "image=0.5,blocks=0.2:0.8" as numbers by part. ValueError naming the option."""
+    found: dict[str, list[float]] = {}
+    for word in text.split(",") if text else ():
+        part, equals, values = word.partition("=")
+        try:
+            if not equals or part.strip() in found:
+                raise ValueError
+            found[part.strip()] = [float(value) for value in values.split(":")]
+        except ValueError:
+            raise ValueError(
+                f"--part-alphas={text}: give each part once with its alpha, such as image=0.5,head=1; blocks may have "
+                "several, such as blocks=0.2:0.8 (of the first and the last)"
+            ) from None
+    return found
+
+
+def blend_options_of(
+    kind: str, alpha: str, part_alphas: str, head: str, *, fisher_images: int, runs: int
+) -> "BlendOptions":
+    """The checked options of `surefoot blend` for so many runs."""
+    from surefoot.blending import ALPHAS, blend_options, check_count
+
+    alphas = ALPHAS if alpha == "sweep" else tuple(numbers("alpha", alpha))
+    given = {"kind": kind, "alphas": alphas, "part_alphas": part_alphas_of(part_alphas), "head": head}
+    options = blend_options({**given, "fisher_images": fisher_images})
+    check_count(runs, options)
+    return options
 
 
 def _joined(words: list[str]) -> Iterator[str]:

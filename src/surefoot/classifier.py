@@ -121,8 +121,7 @@ class Classifier(nn.Module):
             raise ValueError(f"classes has {twice} more than once; give each class its own name")
         if not (math.isfinite(temperature) and temperature > 0):
             raise ValueError(f"temperature is {temperature}; it must be a positive number (1 changes nothing)")
-        self.backbone = backbone
-        self.head = head
+        self.backbone, self.head = backbone, head
         self.classes = tuple(classes)
         self.templates = tuple(templates)
         self.temperature = temperature
@@ -202,7 +201,7 @@ class Classifier(nn.Module):
 
         Raises ValueError, naming the file, where a part is missing, does not fit or was written by a newer Surefoot.
         """
-        card = _read_card(Path(folder))
+        card = read_card(Path(folder))
         head = _read_head(Path(folder), card.convention)
         backbone = load_backbone(str(Path(folder).absolute()))
         backbone.name = card.backbone
@@ -254,7 +253,7 @@ def _read(image: str | Path | Image.Image, spec: pictures.ImageSpec) -> Tensor:
     return pictures.to_tensor(pictures.evaluation_view(opened, spec))
 
 
-class _Card(BaseModel, extra="forbid", allow_inf_nan=False):
+class Card(BaseModel, extra="forbid", allow_inf_nan=False):
     """surefoot.json."""
 
     format: int
@@ -266,7 +265,8 @@ class _Card(BaseModel, extra="forbid", allow_inf_nan=False):
     provenance: dict[str, Any]
 
 
-def _read_card(folder: Path) -> _Card:
+def read_card(folder: Path) -> Card:
+    """What a saved classifier says of itself, without its weights; ValueError where it cannot be used."""
     path = folder / CARD
     if not path.is_file():
         raise ValueError(f"{folder} is no saved classifier: it has no {CARD}; give a folder of save_pretrained")
@@ -274,7 +274,7 @@ def _read_card(folder: Path) -> _Card:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] > FORMAT:
             raise ValueError(f"it has format {content['format']}, this Surefoot reads up to {FORMAT}; update Surefoot")
-        return _Card.model_validate(content)
+        return Card.model_validate(content)
     except ValueError as error:  # also what JSON, UTF-8 and pydantic raise
         raise ValueError(f"{path} cannot be used: {error}") from error
 

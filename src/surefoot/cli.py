@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surefoot.arguments import numbers, settings_of, whole_numbers
+from surefoot.arguments import blend_options_of, settings_of, whole_numbers
 
 app = typer.Typer(
     name="surefoot",
@@ -125,27 +125,29 @@ def compare(
 
 @app.command()
 def blend(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    alpha: Annotated[
-        str, typer.Option(help="0 (zero-shot) to 1 (fine-tuned), several with commas, or sweep.")
-    ] = "sweep",
+    runs: Annotated[list[Path], typer.Argument(help="Folder of a finished run, or of several.")],
+    kind: Annotated[str, typer.Option(help="One run: wise, fisher. Several: uniform, greedy, stock.")] = "wise",
+    alpha: Annotated[str, typer.Option(help="0 (zero-shot) to 1 (the run), several with commas, or sweep.")] = "sweep",
+    part_alphas: Annotated[str, typer.Option(help="For parts: image=0.5,head=1,blocks=0.2:0.8, text=0.5.")] = "",
+    head: Annotated[str, typer.Option(help="average, or text: made anew by the blended text tower.")] = "average",
+    fisher_images: Annotated[int, typer.Option(help="Training images that fisher looks at.")] = 512,
     output: Annotated[str, typer.Option("--output", "-o", help="Run folder.", show_default="RUN-blend")] = "",
 ) -> None:
-    """Average a finished run's weights with the zero-shot model's (WiSE-FT); of several alphas validation chooses.
+    """Average a run with the zero-shot model, or several runs with each other; validation makes the choices.
 
     Example: surefoot blend runs/demo/fine_tune/seed-0 --alpha 0.5
     """
     with usage_errors():
-        from surefoot.blending import ALPHAS
-
-        alphas = ALPHAS if alpha == "sweep" else numbers("alpha", alpha)
+        options = blend_options_of(kind, alpha, part_alphas, head, fisher_images=fisher_images, runs=len(runs))
     with exit_codes():
-        from surefoot.blending import blend
+        from surefoot.blending import blend_runs
         from surefoot.report import lines
 
-        blended = blend(run, output, alphas=alphas)
+        blended = blend_runs(runs, options, output)
         for point in blended.results["sweep"]:
             _say(lines.blend_point(point))
+        for tried in blended.results["selection"]:
+            _say(lines.tried_run(tried))
         _say(lines.run(blended.results))
         _say(f"Written to {blended.folder} (chosen on: {blended.results['selected_on']})")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surefoot import report
-from surefoot.blending import ALPHAS, Ends, has_zero_shot_form, sweep
+from surefoot.blending import zero_shot_curve
 from surefoot.checkpoint import disk_errors, write_text
 from surefoot.config import SECTIONS, RunConfig, Settings, flatten, resolve
 from surefoot.data.images import decode
@@ -48,8 +48,8 @@ def compare(
     runs: dict[tuple[str, int], Run] = {}
     for config in configs:
         run = train_with(parts, config, root / config.method.name / f"seed-{config.seed}")
-        if config.method.name == CURVE and not run.results["sweep"] and has_zero_shot_form(RunFolder(run.folder)):
-            run = add_curve(parts, config, run)
+        if config.method.name == CURVE and not run.results["sweep"]:
+            run = add_curve(parts, run)
         runs[config.method.name, config.seed] = run
         on_run(run)
     first = seeds[0]
@@ -82,12 +82,11 @@ def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[s
     return resolve({**shared, **own, "method": method, "seed": seed})
 
 
-def add_curve(parts: Parts, config: RunConfig, run: Run) -> Run:
-    """The run with the sweep of its blends with zero-shot in its results.json."""
-    folder = RunFolder(run.folder)
-    points = sweep(parts, config, Ends.of(config, parts.task, folder), alphas=ALPHAS)
-    results = {**run.results, "sweep": points}
-    on_first_rank(parts.fabric, lambda: folder.write_json("results.json", results))
+def add_curve(parts: Parts, run: Run) -> Run:
+    """The run with the sweep of its blends with zero-shot, where it has any, in its results.json."""
+    results = {**run.results, "sweep": zero_shot_curve(parts, run.folder)}
+    if results["sweep"]:
+        on_first_rank(parts.fabric, lambda: RunFolder(run.folder).write_json("results.json", results))
     return Run(run.folder, results)
 
 

@@ -150,6 +150,7 @@ def finish(
     selected_on: str = "none",
     method: str = "",
     sweep: Sequence[Mapping[str, Any]] = (),
+    selection: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
     """Evaluate a classifier, calibrate it on validation, and write it with its results into the folder."""
     fabric, task = parts.fabric, parts.task
@@ -169,6 +170,7 @@ def finish(
         "temperature": found.temperature,
         "splits": found.splits,
         "sweep": list(sweep),
+        "selection": list(selection),
     }
 
     def write() -> None:
@@ -183,10 +185,8 @@ def finish(
 def evaluate_with(parts: Parts, config: RunConfig, classifier: Classifier) -> Evaluation:
     """Measure a classifier on validation and every test split of the task."""
     parts.fabric.to_device(classifier)
-    options = config.evaluation
-    return evaluate_classifier(
-        classifier, parts.task, config.data, parts.fabric, bins=options.ece_bins, top_k=options.top_k
-    )
+    bins, top_k = config.evaluation.ece_bins, config.evaluation.top_k
+    return evaluate_classifier(classifier, parts.task, config.data, parts.fabric, bins=bins, top_k=top_k)
 
 
 def evaluate(classifier: str | Path | Classifier, settings: Settings = NO_SETTINGS) -> dict[str, Any]:

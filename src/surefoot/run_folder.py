@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from surefoot.checkpoint import write_text, write_whole
 
 FORMAT = 1
+NOT_BLENDED: Mapping[str, Any] = MappingProxyType({})
 LIBRARIES = ("surefoot", "torch", "transformers", "lightning-fabric", "numpy", "pillow")
 
 
@@ -57,22 +59,24 @@ class RunFolder:
         with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
             return dict(arrays)
 
-    def begin(self, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        """Write run.json, or check that the one that stands there is of the same config and data.
+    def begin(
+        self, config: Mapping[str, Any], data: Mapping[str, Any], *, blend: Mapping[str, Any] = NOT_BLENDED
+    ) -> None:
+        """Write run.json, or check that the one that stands there is of the same config, data and blend.
 
         Raises ValueError naming what differs.
         """
         if not (self.path / "run.json").is_file():
-            about = {"versions": versions(), "machine": machine()}
+            about = {"blend": dict(blend), "versions": versions(), "machine": machine()}
             self.write_json("run.json", {"format": FORMAT, "config": config, "data": data, **about})
             return
         record = self.record()
         if record.get("format") != FORMAT:
             raise ValueError(f"{self.path} has run format {record.get('format')}, this Surefoot writes {FORMAT}")
+        there = {**record["config"], "blend": record.get("blend", {})}
+        wanted = json.loads(json.dumps({**config, "blend": dict(blend)}))
         differing = [
-            f"{name} was {old!r}, is {new!r}"
-            for name, old, new in differences(record["config"], json.loads(json.dumps(config)))
-            if name not in INNOCENT
+            f"{name} was {old!r}, is {new!r}" for name, old, new in differences(there, wanted) if name not in INNOCENT
         ]
         if differing:
             raise ValueError(

@@ -1,12 +1,11 @@
 """Weights as dicts of tensors: blend, average and follow them; torch only.
 
-All but `ema_` are pure. They look at one tensor at a time, so a mapping that reads its tensors when asked keeps memory
-low. Arithmetic is in float32 or wider, results have the inputs' type, and entries that are not floating point, such as
-counters, are taken over and never averaged. When to apply which belongs to the methods.
+All but `ema_` are pure. They look at one tensor at a time and read each once, so a mapping that reads its tensors when
+asked keeps memory low. Arithmetic is in float32 or wider, results have the inputs' type, and entries that are not
+floating point, such as counters, are taken over and never averaged. When to apply which belongs to the callers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,9 +23,10 @@ def interpolate(start: Weights, end: Weights, alpha: float) -> dict[str, Tensor]
     """
     _check_share("alpha", alpha)
     if alpha in (0, 1):  # arithmetic would lose the sign of -0.0 and make NaN of an infinite weight
-        _check_same(start, end)
-        chosen = end if alpha == 1 else start
-        return {name: (chosen[name] if t.is_floating_point() else t).to(t.dtype, copy=True) for name, t in end.items()}
+        return {
+            name: (first if alpha == 0 and last.is_floating_point() else last).to(last.dtype, copy=True)
+            for name, first, last in _pairs(start, end)
+        }
     return _blend(start, end, lambda _, like: like.new_tensor(alpha))
 
 
@@ -52,19 +52,21 @@ def fisher_merge(
     _check_share("alpha", alpha)
     if not floor > 0:
         raise ValueError(f"floor is {floor}; give a number above 0, such as 1e-8")
-    _check_same(start_fisher, end_fisher)
-    if unknown := sorted(start_fisher.keys() - start.keys()):
+    _check_names(start_fisher, end_fisher)
+    informed = set(start_fisher)  # a set, as `in` may read the tensor
+    if unknown := sorted(informed - set(start)):
         raise ValueError(
             f"the weights lack {_listed(unknown)}, which the Fisher information has; make both of one model"
         )
 
     def share(name: str, like: Tensor) -> Tensor:
-        if name not in start_fisher:
+        if name not in informed:
             return like.new_tensor(alpha)
-        for fisher in (start_fisher, end_fisher):
-            _check_shape(name, like, fisher[name])
-        of_start = (1 - alpha) * start_fisher[name].to(like).clamp(min=floor)
-        of_end = alpha * end_fisher[name].to(like).clamp(min=floor)
+        of_start, of_end = start_fisher[name], end_fisher[name]
+        for fisher in (of_start, of_end):
+            _check_shape(name, like, fisher)
+        of_start = (1 - alpha) * of_start.to(like).clamp(min=floor)
+        of_end = alpha * of_end.to(like).clamp(min=floor)
         return of_end / (of_start + of_end)
 
     return _blend(start, end, share)
@@ -74,24 +76,27 @@ def fisher_merge(
 def average(models: Iterable[Weights]) -> dict[str, Tensor]:
     """Uniform soup: the mean of the models' weights, read one after the other; other entries are those of the last.
 
-    Wortsman et al., ICML 2022 (arXiv:2203.05482). Holds the mean and one model, however many there are; the mean is
-    kept in float32 or wider until the end. Raises ValueError where there is no model, or names or shapes differ.
+    Wortsman et al., ICML 2022 (arXiv:2203.05482). Holds the mean and one model, or one tensor of a model that reads
+    them when asked, however many there are; the mean is kept in float32 or wider until the end. Raises ValueError where
+    there is no model, or names or shapes differ.
     """
     mean: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     count = 0
     for model in models:
         count += 1
-        if count == 1:
-            mean = {name: _wide(tensor).clone() for name, tensor in model.items()}
-            types = {name: tensor.dtype for name, tensor in model.items()}
-        _check_same(mean, model)
-        for name, running in mean.items():
-            if running.is_floating_point():
-                running += (model[name].to(running) - running) / count
+        if count > 1:
+            _check_names(mean, model)
+        for name, tensor in model.items():
+            if count == 1:
+                mean[name], types[name] = _wide(tensor).clone(), tensor.dtype
+            elif tensor.is_floating_point():
+                _check_shape(name, mean[name], tensor)
+                mean[name].lerp_(tensor.to(mean[name]), 1 / count)
             else:
-                running.copy_(model[name])
-        del model  # before the next one is read; enumerate would keep it
+                mean[name].copy_(tensor)
+            del tensor  # before the next one is read; a loop would keep both
+        del model  # likewise; enumerate would keep it
     if count == 0:
         raise ValueError("there are no weights to average; give one model or more")
     return {name: tensor.to(types[name]) for name, tensor in mean.items()}
@@ -106,24 +111,15 @@ def model_stock(anchor: Weights, models: Sequence[Weights]) -> dict[str, Tensor]
 
     per tensor, for K >= 2 models that differ by their seed. Jang et al., ECCV 2024 (arXiv:2403.19522), who published no
     code. Ours: a negative cos counts as 0, where t would be negative or infinite; a tensor that did not move has cos 0;
-    one entry of the dict is one layer. Entries that are not floating point are those of the last model.
+    one entry of the dict is one layer. Entries that are not floating point are those of the last model. Tensors are
+    read one after the other and one model's at a time, so memory does not grow with K.
     """
-    if len(models) < 2:
-        raise ValueError(f"model_stock got {len(models)} models; give two or more, tuned with different seeds")
+    count = len(models)
+    if count < 2:
+        raise ValueError(f"model_stock got {count} models; give two or more, tuned with different seeds")
     for model in models:
-        _check_same(anchor, model)
-    merged = {}
-    for name, origin in anchor.items():
-        tensors = [model[name] for model in models]
-        if not origin.is_floating_point():
-            merged[name] = tensors[-1].clone()
-            continue
-        start = _wide(origin)
-        changes = torch.stack([tensor.to(start) - start for tensor in tensors])  # (K, ...)
-        cosine = _mean_cosine(changes.reshape(len(models), -1))
-        share = len(models) * cosine / (1 + (len(models) - 1) * cosine)
-        merged[name] = (start + share * changes.mean(0)).to(origin.dtype)
-    return merged
+        _check_names(anchor, model)
+    return {name: _stocked(name, origin, models) for name, origin in anchor.items()}
 
 
 @torch.no_grad()
@@ -187,23 +183,47 @@ def trajectory_momenta(total_steps: int, *, beta: float = 0.5) -> list[float]:
 
 def _blend(start: Weights, end: Weights, share: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
     """start + share * (end - start); `share` is asked for by name and a tensor of the shape and type it is to fit."""
-    _check_same(start, end)
     merged = {}
-    for name, last in end.items():
+    for name, first, last in _pairs(start, end):
         if not last.is_floating_point():
             merged[name] = last.clone()
             continue
         wide = _wide(last)
-        merged[name] = torch.lerp(start[name].to(wide), wide, share(name, wide)).to(last.dtype)
+        merged[name] = torch.lerp(first.to(wide), wide, share(name, wide)).to(last.dtype)
     return merged
 
 
-def _mean_cosine(rows: Tensor) -> Tensor:
-    """Mean over pairs of rows (K, n) of their cosine, 0 where a row is 0; not below 0."""
-    length = rows.norm(dim=1, keepdim=True)
-    unit = torch.where(length > 0, rows / length, 0.0)
-    pairs = [unit[i] @ unit[j] for i, j in combinations(range(len(unit)), 2)]
-    return torch.stack(pairs).mean().clamp(min=0)
+def _pairs(start: Weights, end: Weights) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, tensor of `start` and tensor of `end`, each read once; ValueError where names or shapes differ."""
+    _check_names(start, end)
+    for name in end:
+        first, last = start[name], end[name]
+        _check_shape(name, first, last)
+        yield name, first, last
+
+
+def _stocked(name: str, origin: Tensor, models: Sequence[Weights]) -> Tensor:
+    """One tensor of Model Stock, with six of its size in memory at most.
+
+    The mean cosine over pairs comes from the sum s of the changes at unit length: |s|^2 = K + 2 * (sum over pairs).
+    """
+    if not origin.is_floating_point():
+        return models[-1][name].clone()
+    start, count = _wide(origin), len(models)
+    changes, units = torch.zeros_like(start), torch.zeros_like(start)  # sums over the models
+    moved = 0
+    for model in models:
+        tensor = model[name]
+        _check_shape(name, origin, tensor)
+        change = tensor.to(start) - start
+        changes += change
+        length = change.norm()
+        if length > 0:
+            moved += 1
+            units += change.div_(length)
+        del tensor, change  # before the next one is read
+    cosine = ((units.norm().square() - moved) / (count * (count - 1))).clamp(0, 1)
+    return changes.mul_(cosine / (1 + (count - 1) * cosine)).add_(start).to(origin.dtype)
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -225,9 +245,10 @@ def _check_same(first: Weights, second: Weights) -> None:
 
 
 def _check_names(first: Weights, second: Weights) -> None:
-    if first.keys() == second.keys():
+    left, right = set(first), set(second)  # without reading the tensors, as `in` may do
+    if left == right:
         return
-    sides = {"first": sorted(first.keys() - second.keys()), "second": sorted(second.keys() - first.keys())}
+    sides = {"first": sorted(left - right), "second": sorted(right - left)}
     told = "; ".join(f"only the {side} has {_listed(names)}" for side, names in sides.items() if names)
     raise ValueError(f"the weights are of different models: {told}. Give weights with the same names")
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, SiglipConfig
 
@@ -188,6 +189,22 @@ def test_a_saved_backbone_opens_in_transformers_with_the_trained_weights(clip_fo
         torch.equal(a, b) for a, b in zip(again.state_dict().values(), backbone.state_dict().values(), strict=True)
     )
     assert again.image_spec == backbone.image_spec
+
+
+def test_every_weight_stands_in_the_saved_file_under_the_name_that_is_told(clip_folder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(str(clip_folder))
+    backbone.save(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        state = backbone.state_dict()
+        assert set(file.keys()) == set(backbone.file_names.values())
+        assert state.keys() - backbone.file_names.keys() == {"bias"}
+        assert all(torch.equal(file.get_tensor(there), state[name]) for name, there in backbone.file_names.items())
+
+
+def test_the_blocks_are_the_layers_of_the_image_tower(clip_folder: Path) -> None:
+    tower = load_backbone(str(clip_folder)).image
+    assert tower.blocks == ("vision_model.encoder.layers.0.", "vision_model.encoder.layers.1.")
+    assert all(any(name.startswith(block) for name, _ in tower.named_parameters()) for block in tower.blocks)
 
 
 def test_a_copy_trains_apart_and_saves(clip_folder: Path, tmp_path: Path) -> None:

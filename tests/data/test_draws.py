@@ -1,6 +1,6 @@
 import numpy as np
 
-from surefoot.data.draws import GOLDEN, SPURIOUS, _mixed, choices, crop_draws, permutation, random_tokens
+from surefoot.data.draws import GOLDEN, SPURIOUS, _mixed, choices, crop_draws, label_draws, permutation, random_tokens
 
 
 def test_the_mixer_is_splitmix64():
@@ -29,6 +29,14 @@ def test_crop_draws_are_uniform_and_do_not_depend_on_the_batch_they_are_drawn_in
     assert np.abs(np.corrcoef(draws.T) - np.eye(5)).max() < 0.1
     np.testing.assert_array_equal(draws[1234:1235], crop_draws(7, index[1234:1235], view[1234:1235], count=5))
     assert len(np.unique(draws)) == draws.size
+
+
+def test_label_draws_are_uniform_and_each_image_and_seed_has_its_own():
+    drawn = label_draws(7, np.arange(2000))
+    assert 0 <= drawn.min() < drawn.max() < 1
+    assert abs(drawn.mean() - 0.5) < 0.03
+    np.testing.assert_array_equal(drawn[[5, 1234]], label_draws(7, np.array([5, 1234])))
+    assert len(np.unique(np.concatenate([drawn, label_draws(8, np.arange(2000))]))) == 4000
 
 
 def test_random_tokens_are_uniform_over_all_but_the_excluded():

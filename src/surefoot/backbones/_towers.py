@@ -9,9 +9,13 @@ from torch.nn import functional as F
 
 
 class ImageTower(nn.Module, ABC):
-    """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32."""
+    """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32.
+
+    `blocks`: what the names of each transformer block's weights begin with, first to last; empty where there are none.
+    """
 
     dim: int
+    blocks: tuple[str, ...] = ()
 
     @abstractmethod
     def raw(self, images: Tensor) -> Tensor:

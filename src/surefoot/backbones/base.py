@@ -1,8 +1,7 @@
 """Dual encoders: a Backbone embeds images and sentences into one space; a BackboneSource makes one.
 
-Here: unit features, tokens cut to the longest sentence, equal sentences encoded once; `Frozen` and
-`Average` are teachers.
-Where weights come from belongs to the plug-ins beside this file; class weights belong to `classifier`.
+Here: unit features, tokens cut to the longest sentence, equal sentences encoded once; `Frozen` and `Average` are
+teachers. Where weights come from belongs to the plug-ins beside this file; class weights belong to `classifier`.
 """
 
 import warnings
@@ -79,14 +78,11 @@ class Backbone(nn.Module, ABC):
         L is the longest end-of-text where the text tower is causal (later tokens cannot matter), else the whole
         context. A text that is too long is cut before its end-of-text, with one warning.
         """
-        rows = self._rows(texts)
-        return self._fill(rows)
+        return self._fill(self._rows(texts))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit features (N, D) of the texts, with gradient; equal texts are encoded once."""
-        first: dict[str, int] = {}
-        for text in texts:
-            first.setdefault(text, len(first))
+        first = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         features: Tensor = self.text(self.tokenize(list(first)))  # (unique, D)
         rows = torch.tensor([first[text] for text in texts], device=features.device)
         return features.index_select(0, rows)
@@ -94,9 +90,7 @@ class Backbone(nn.Module, ABC):
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
         """Unit features (N, D) of any number of texts, without gradient and in eval mode; equal texts once."""
-        first: dict[str, int] = {}
-        for text in texts:
-            first.setdefault(text, len(first))
+        first = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         features = self._embed(self._rows(list(first)), batch_size=batch_size)  # (unique, D)
         return features[[first[text] for text in texts]]
 
@@ -137,6 +131,11 @@ class Backbone(nn.Module, ABC):
         features = self.embed_texts([sentence for group in sentences for sentence in group])  # (all sentences, D)
         parts = torch.split(features, [len(group) for group in sentences])
         return torch.stack([F.normalize(part.mean(0), dim=0) for part in parts])
+
+    @property
+    def file_names(self) -> dict[str, str]:
+        """Each name in `state_dict()` -> its name in the model.safetensors of `save`; without what never changes."""
+        return {name: name for name in self.state_dict()}
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -83,15 +83,17 @@ class HuggingFaceBackbone(Backbone):
         )
         self.config = model.config
 
+    @property
+    def file_names(self) -> dict[str, str]:
+        names = {name: name.removeprefix("image.").removeprefix("text.") for name in self.state_dict()}
+        del names["bias"]
+        return {**names, "log_scale": "logit_scale"}
+
     def save(self, folder: Path) -> None:
         self.config.save_pretrained(folder)
         self.tokenizer.processor.save_pretrained(folder)
-        weights = {
-            name.removeprefix("image.").removeprefix("text."): value.detach().float().cpu().contiguous()
-            for name, value in self.state_dict().items()
-        }
-        weights["logit_scale"] = weights.pop("log_scale")
-        del weights["bias"]
+        state = self.state_dict()
+        weights = {there: state[name].detach().float().cpu().contiguous() for name, there in self.file_names.items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -99,6 +101,7 @@ class HuggingFaceImageTower(ImageTower):
     def __init__(self, model: "CLIPModel") -> None:
         super().__init__()
         self.dim = model.config.projection_dim
+        self.blocks = tuple(f"vision_model.encoder.layers.{i}." for i in range(len(model.vision_model.encoder.layers)))
         self.vision_model: Any = model.vision_model
         self.visual_projection: nn.Linear = model.visual_projection
 

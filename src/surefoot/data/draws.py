@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, CROP, CHOICE, SPURIOUS, TOKENS = 1, 2, 3, 4, 5  # what a draw is for, so that no two uses share their numbers
+ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL = 1, 2, 3, 4, 5, 6  # what a draw is for: no two uses share numbers
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
@@ -20,8 +20,12 @@ def permutation(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
 def crop_draws(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
     """`count` numbers in [0, 1) for each image and view: (n, count), by SplitMix64."""
     states = _hash(seed, CROP, index, view)[:, None]
-    bits = _mixed(states + GOLDEN * np.arange(1, count + 1, dtype=np.uint64))
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return _fractions(_mixed(states + GOLDEN * np.arange(1, count + 1, dtype=np.uint64)))
+
+
+def label_draws(seed: int, index: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each image (n,), to draw its label from a model's probabilities."""
+    return _fractions(_hash(seed, LABEL, index, np.zeros_like(index)))
 
 
 def choices(
@@ -50,6 +54,10 @@ def _hash(seed: int, use: int, first: NDArray[np.int64] | np.int64, second: NDAr
     for part in (np.int64(use), first, second):
         state = _mixed(state) + np.asarray(part).astype(np.uint64)
     return _mixed(state)
+
+
+def _fractions(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""One line of plain text about one thing: a run, a split, a point of a blend. What the terminal shows as it happens."""
+"""One line of plain text about one thing: a run, a split, a part of a blend. What the terminal shows as it happens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +20,14 @@ def split(name: str, measured: Mapping[str, Any]) -> str:
     return (
         f"{name:<16} {measured['count']:>7} images  accuracy {percent(measured['accuracy'])} %  "
         f"ECE x100 {percent(measured['ece'])} (calibrated {percent(measured['ece_calibrated'])})"
+    )
+
+
+def tried_run(tried: Mapping[str, Any]) -> str:
+    """A run that a greedy soup tried, from an entry of its selection."""
+    alone, soup = percent(tried["validation_accuracy"]), percent(tried["soup_accuracy"])
+    return (
+        f"{tried['run']}: validation alone {alone} %, in the soup {soup} %, {'kept' if tried['kept'] else 'left out'}"
     )
 
 
