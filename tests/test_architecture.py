@@ -18,6 +18,7 @@ RANKS = {
     "evaluation.metrics": 0,
     "plugins": 0,
     "data": 1,
+    "pretrained": 1,
     "tasks": 2,
     "backbones": 2,
     "classifier": 3,
