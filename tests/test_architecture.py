@@ -34,6 +34,7 @@ RANKS = {
     "catalogue": 9,
     "blending": 10,
     "predicting": 10,
+    "exit_codes": 10,
     "comparison": 11,
     "arguments": 11,
     "cli": 12,
