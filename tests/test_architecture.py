@@ -21,6 +21,7 @@ RANKS = {
     "pretrained": 1,
     "tasks": 2,
     "backbones": 2,
+    "language_models": 2,
     "classifier": 3,
     "evaluation.calibration": 3,
     "methods": 4,
