@@ -35,9 +35,11 @@ RANKS = {
     "catalogue": 9,
     "blending": 10,
     "predicting": 10,
+    "spurious": 10,
     "exit_codes": 10,
     "comparison": 11,
     "arguments": 11,
+    "prompts_command": 11,
     "cli": 12,
     "__main__": 13,
 }
@@ -150,6 +152,7 @@ def test_method_files_are_short() -> None:
         ("surefoot.losses", "transformers"),
         ("surefoot.losses", "pydantic"),
         ("surefoot.run", "transformers"),
+        ("surefoot.spurious", "transformers"),
     ],
 )
 def test_importing_a_part_does_not_load_what_it_does_not_need(module: str, unwanted: str) -> None:

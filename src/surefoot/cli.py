@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from surefoot import prompts_command
 from surefoot.arguments import numbers, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
 
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(prompts_command.app, name="prompts")
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5
