@@ -1,8 +1,13 @@
-"""What several test files share: very small CLIP checkpoints, made on the spot."""
+"""What several test files share: very small checkpoints and an endpoint of a language model, made on the spot."""
 
+import http.server
+import json
 import os
 import string
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ torch.set_num_threads(1)  # the tests are small, and several run at a time
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that they start
 
 MakeClip = Callable[..., Any]
+MakeLanguageModel = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -90,3 +96,98 @@ def quick(squares: Path) -> dict[str, Any]:
         "engine.precision": "32",
         "data.workers": 0,
     }
+
+
+@pytest.fixture(scope="session")
+def make_language_model() -> MakeLanguageModel:
+    """Save a very small GPT-2 into a folder that answers everything with `lines`, or by chance where `seed` is not 0.
+
+    Each line is a token of its own, so that the next one follows from the last alone.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    def make(folder: Path, lines: Sequence[str], *, seed: int = 0, ends: bool = True, context: int = 256) -> None:
+        vocabulary = {piece: i for i, piece in enumerate(["<unknown>", "<end>", *(f"{line}\n" for line in lines)])}
+        backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unknown>"))
+        backend.pre_tokenizer = pre_tokenizers.Split("\n", "merged_with_previous")
+        backend.decoder = decoders.Fuse()
+        size = len(vocabulary)
+        config = GPT2Config(
+            vocab_size=size, n_embd=size, n_layer=1, n_head=1, n_positions=context, tie_word_embeddings=False,
+            bos_token_id=1, eos_token_id=1,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = GPT2LMHeadModel(config)
+        if not seed:
+            follows = torch.zeros(size, size)  # (next, last)
+            order = [0, *range(2, size), 1] if ends else [0, *range(2, size), 2]
+            for last, following in pairwise(order):
+                follows[following, last] = 1
+            with torch.no_grad():
+                for parameter in model.transformer.h.parameters():
+                    parameter.zero_()
+                model.transformer.wpe.weight.zero_()
+                model.transformer.wte.weight.copy_(torch.eye(size))
+                model.lm_head.weight.copy_(follows)
+        model.save_pretrained(folder)
+        PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unknown>", eos_token="<end>").save_pretrained(
+            folder
+        )
+
+    return make
+
+
+@dataclass
+class Stub:
+    """An endpoint on this machine: it gives the replies in their order, the last one again and again."""
+
+    url: str
+    replies: list[tuple[int, dict[str, str], list[bytes]]] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    pause: float = 0.0  # seconds before each part of a body
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def says(self, text: str, *, finish: str = "stop") -> None:
+        """A chat completion of one choice."""
+        choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+        self.sends(200, json.dumps({"choices": [choice]}).encode())
+
+    def sends(self, status: int, *parts: bytes, **headers: str) -> None:
+        self.replies.append((status, headers, list(parts)))
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    made = Stub("")
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            made.asked.append((self.path, dict(self.headers), json.loads(content)))
+            status, headers, parts = made.replies[min(len(made.asked), len(made.replies)) - 1]
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                for part in parts:
+                    made.closed.wait(made.pause)
+                    self.wfile.write(part)
+                    self.wfile.flush()
+            except OSError:  # nobody reads on
+                pass
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    yield made
+    made.closed.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()

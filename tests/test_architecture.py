@@ -19,8 +19,10 @@ RANKS = {
     "plugins": 0,
     "options": 0,
     "data": 1,
+    "pretrained": 1,
     "tasks": 2,
     "backbones": 2,
+    "language_models": 2,
     "classifier": 3,
     "evaluation.calibration": 3,
     "methods": 4,
@@ -35,8 +37,11 @@ RANKS = {
     "catalogue": 9,
     "blending": 10,
     "predicting": 10,
+    "spurious": 10,
+    "exit_codes": 10,
     "comparison": 11,
     "arguments": 11,
+    "prompts_command": 11,
     "cli": 12,
     "__main__": 13,
 }
@@ -150,6 +155,7 @@ def test_method_files_are_short() -> None:
         ("surefoot.losses", "transformers"),
         ("surefoot.losses", "pydantic"),
         ("surefoot.run", "transformers"),
+        ("surefoot.spurious", "transformers"),
     ],
 )
 def test_importing_a_part_does_not_load_what_it_does_not_need(module: str, unwanted: str) -> None:

@@ -1,20 +1,17 @@
-"""The command line: one thin command a verb. Torch is imported inside the commands, so that help is quick.
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted with everything saved.
-"""
+"""The command line: one thin command a verb. Torch is imported inside the commands, so that help is quick."""
 
 import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from surefoot import prompts_command
 from surefoot.arguments import blend_options_of, settings_of, whole_numbers
+from surefoot.exit_codes import exit_codes, usage_errors
 
 app = typer.Typer(
     name="surefoot",
@@ -23,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(prompts_command.app, name="prompts")
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5
@@ -246,33 +245,6 @@ def main() -> None:
     """The console script."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     app()
-
-
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """A ValueError inside is the user's words: exit code 2."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        _fail(error, 2)
-
-
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turns failures into a message on standard error and an exit code."""
-    from surefoot.interruption import Interrupted
-
-    try:
-        yield
-    except (Interrupted, KeyboardInterrupt) as stop:
-        _fail(stop if str(stop) else "interrupted; the same command goes on from the last checkpoint", 130)
-    except (ValueError, OSError, RuntimeError) as error:
-        _fail(error, 1)
-
-
-def _fail(error: object, code: int) -> None:
-    typer.echo(f"surefoot: {error}", err=True)
-    raise typer.Exit(code)
 
 
 def _show(table: Any) -> None:

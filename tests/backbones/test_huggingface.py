@@ -101,7 +101,7 @@ def test_cut_and_unduplicated_text_has_the_gradients_of_the_whole(clip_folder: P
         for features in (backbone.encode_text(TEXTS), backbone.text(whole))
     )
     for name, f, e in zip(names, found, expected, strict=True):
-        assert torch.allclose(f, e, atol=1e-6, rtol=1e-4), name
+        assert torch.allclose(f, e, atol=1e-5, rtol=1e-4), name  # of values about 1, summed in another order
 
 
 def test_tokens_are_those_of_the_tokenizer(clip_folder: Path) -> None:

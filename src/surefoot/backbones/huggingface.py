@@ -3,18 +3,17 @@
 Only safetensors are read; weights become float32. Half precision while training belongs to the engine.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from surefoot.backbones.base import Backbone, BackboneSource, ImageTower, TextTower, Tokenizer
 from surefoot.data.images import ImageSpec
+from surefoot.pretrained import explained, has_one_of, no_progress_bars
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig, CLIPModel, CLIPProcessor
@@ -43,7 +42,7 @@ class HuggingFace(BackboneSource):
         from transformers import CLIPModel, CLIPProcessor  # seconds to import: only when used
 
         path, revision = self.config.path, self.config.revision
-        with _explained(path, revision), _no_progress_bars():
+        with explained(f"backbone {path!r}", path, kind="CLIPModel", revision=revision), no_progress_bars():
             _require_clip(path, revision)
             _require_files(path, revision)
             model, found = CLIPModel.from_pretrained(
@@ -206,11 +205,8 @@ def _require_clip(path: str, revision: str) -> None:
 
 def _require_files(path: str, revision: str) -> None:
     """transformers would make an empty tokenizer where there is none."""
-    from transformers.utils import cached_file
-
     for what, names in (("tokenizer", TOKENIZER_FILES), ("image processor", PROCESSOR_FILES)):
-        found = [cached_file(path, n, revision=revision, _raise_exceptions_for_missing_entries=False) for n in names]
-        if not any(found):
+        if not has_one_of(path, names, revision=revision):
             raise ValueError(
                 f"backbone {path!r} has no {what}: neither {names[0]} nor {names[1]} is there; "
                 "save the whole CLIPProcessor beside the model with processor.save_pretrained"
@@ -231,70 +227,3 @@ def _image_spec(processor: Any, config: "CLIPConfig", name: str) -> ImageSpec:
             f"reads {config.vision_config.image_size}; these files do not belong together"
         )
     return ImageSpec(size=crop.height, mean=tuple(processor.image_mean), std=tuple(processor.image_std), resize=resize)
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-@contextmanager
-def _explained(path: str, revision: str) -> Iterator[None]:
-    """Say in plain words what the long errors of transformers and the hub mean."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = _local_reason(Path(path), error) if Path(path).is_dir() else _hub_reason(revision, error)
-        raise ValueError(f"backbone {path!r} cannot be opened: {reason}") from error
-
-
-def _local_reason(folder: Path, error: Exception) -> str:
-    names = {file.name for file in folder.iterdir()}
-    if "config.json" not in names:
-        return "the folder has no config.json; give a folder that save_pretrained of transformers wrote"
-    if not any(name.endswith(".safetensors") for name in names):
-        pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt")))
-        if pickles:
-            return (
-                f"its weights are a pickle ({pickles[0]}), which can run code when opened and is refused; if you trust "
-                "it, convert it once: CLIPModel.from_pretrained(folder).save_pretrained(new_folder)"
-            )
-        return "the folder has no model.safetensors"
-    return f"{error}"
-
-
-def _hub_reason(revision: str, error: BaseException) -> str:
-    from huggingface_hub import constants, errors
-
-    chain: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None:
-        chain.append(cause)
-        cause = cause.__cause__ or cause.__context__
-
-    def any_of(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(link, kinds) for link in chain)
-
-    if any_of(errors.GatedRepoError):
-        return "the model is gated; ask for access on its page on the hub, then log in with `hf auth login`"
-    if any_of(errors.RevisionNotFoundError):
-        return f"it has no revision {revision!r}; give a branch, a tag or a commit"
-    if any_of(errors.RepositoryNotFoundError, errors.HFValidationError):
-        return "there is no such folder, and no such model on the hub (or it is private: log in with `hf auth login`)"
-    if constants.is_offline_mode():
-        return "there is no such folder, HF_HUB_OFFLINE is set and the model is not in the cache; unset it to download"
-    if any_of(errors.LocalEntryNotFoundError, ConnectionError):
-        return "there is no such folder, the hub cannot be reached and the model is not in the cache"
-    if "safetensors" in str(error):
-        return (
-            "it has no safetensors weights; pickles can run code when opened and are refused: take a revision with them"
-        )
-    return f"{error}"
