@@ -15,6 +15,7 @@ RANKS = {
     "surefoot": -1,  # resolves its names when they are used
     "losses": 0,
     "weights": 0,
+    "loss_valley": 0,
     "evaluation.metrics": 0,
     "plugins": 0,
     "options": 0,
@@ -48,6 +49,7 @@ RANKS = {
 ALLOWED = {  # what a part may import from outside, beside the standard library
     "losses": {"torch"},
     "weights": {"torch"},
+    "loss_valley": {"torch"},
     "evaluation.metrics": {"numpy"},
     "plugins": set(),
     "options": {"pydantic"},

@@ -7,6 +7,7 @@ import pytest
 from surefoot.config import RunConfig, read_yaml, resolve
 from surefoot.engine.train import stage_steps
 from surefoot.methods.base import Stage
+from surefoot.methods.swad import segment_ends
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(FOLDER.glob("*.yaml"))
@@ -27,15 +28,16 @@ every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.st
 every_published = pytest.mark.parametrize("method", PUBLISHED)
 
 
-def recipe(method: str) -> RunConfig:
-    return resolve({**read_yaml(FOLDER / f"imagenet_{method}.yaml"), "task": "iconshift"})
+def recipe(method: str, *, task: str = "imagenet") -> RunConfig:
+    return resolve({**read_yaml(FOLDER / f"{task}_{method}.yaml"), "task": "iconshift"})
 
 
 @every_recipe
 def test_it_leaves_the_task_to_the_command_line(path: Path) -> None:
     settings = read_yaml(path)
     assert not any(name.split(".")[0] == "task" for name in settings)
-    assert "--task" in path.read_text(encoding="utf-8")
+    task = path.stem.partition("_")[0]
+    assert f"surefoot train --config recipes/{path.name} --task {task} " in path.read_text(encoding="utf-8")
 
 
 @every_recipe
@@ -47,7 +49,7 @@ def test_it_resolves_and_no_recommendation_changes_it(path: Path) -> None:
         section, _, option = name.partition(".")
         if section in ("engine", "data"):
             assert type(value)(found[section][option]) == value, name
-    assert path.stem == f"imagenet_{config.method.name}"
+    assert path.stem.partition("_")[2] == config.method.name
 
 
 @every_recipe
@@ -106,3 +108,22 @@ def test_carot_and_star_ft_have_the_published_weights() -> None:
     carot, star_ft = recipe("carot").method.to_dict(), recipe("star_ft").method.to_dict()
     assert (carot["distillation"], carot["orthogonality"], carot["cross_projection"]) == (1.5, 0.2, 0.05)
     assert (star_ft["weight"], star_ft["decay"], star_ft["variant"]) == (0.5, "epoch", "star")
+
+
+@pytest.mark.parametrize("method", ["erm", "swad", "miro"])
+def test_domainbed_trains_for_5001_steps_of_32_images_of_three_domains(method: str) -> None:
+    config = recipe(method, task="domainbed")
+    engine = config.engine
+    assert (engine.lr, engine.batch_size, engine.weight_decay, engine.clip_norm) == (5e-5, 3 * 32, 0, 0)
+    pacs_without_photo = sum(int(0.8 * images) for images in (2048, 2344, 3929))
+    assert pacs_without_photo == 6656
+    assert stage_steps(Stage(train=()), engine, images=pacs_without_photo) == 5001
+    assert (config.data.crop_scale, config.data.flip) == ((0.7, 1.0), True)
+    assert config.method.to_dict()["head"] == "linear"
+
+
+def test_swad_looks_at_validation_every_100_steps_of_domainbed_and_miro_has_weight_1() -> None:
+    swad = recipe("swad", task="domainbed").method.to_dict()
+    assert segment_ends(5001, swad["segments"]) == list(range(0, 5001, 100))
+    assert (swad["optimum_patience"], swad["overfit_patience"], swad["tolerance"]) == (3, 6, 0.3)
+    assert recipe("miro", task="domainbed").method.to_dict()["weight"] == 1.0

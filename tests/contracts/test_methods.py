@@ -14,6 +14,7 @@ from surefoot.backbones.base import Backbone, load_backbone
 from surefoot.checkpoint import TrainState
 from surefoot.config import resolve
 from surefoot.data.batch import Batch, training_batches
+from surefoot.data.held_out import HeldOutSplit
 from surefoot.data.prompts import Prompts
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.interruption import Interrupted
@@ -179,5 +180,8 @@ def train_few_steps(
             checkpoint.save(folder, method, optimizer, state)
             raise Interrupted("enough")
 
-    fit(fabric, method, batches, config.engine, state, images=len(task.train), seed=0, on_look=look)
+    spec = method.backbone.image_spec
+    held_out = HeldOutSplit(task.validation, spec, config.data, 12, seed=0, place=fabric.to_device)
+    images = len(task.train)
+    fit(fabric, method, batches, config.engine, state, images=images, held_out=held_out, seed=0, on_look=look)
     return method, before

@@ -1,7 +1,8 @@
 """What a dual encoder is made of: image tower, text tower, tokenizer. Imported through `base`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -73,6 +74,26 @@ class RawFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.tower.raw(images)
+
+
+@contextmanager
+def parts_of(module: nn.Module, places: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """What the parts at `places` of the image tower in `module` give, by place, when it runs inside."""
+    found: dict[int, Tensor] = {}
+
+    def keeping(place: int) -> Callable[..., None]:
+        def keep(_module: nn.Module, _given: object, output: Tensor) -> None:
+            found[place] = output
+
+        return keep
+
+    towers = [part for part in module.modules() if isinstance(part, ImageTower)] if places else []
+    hooks = [tower.parts[place].register_forward_hook(keeping(place)) for tower in towers for place in places]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 class Tokenizer(ABC):

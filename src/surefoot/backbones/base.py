@@ -24,6 +24,7 @@ from surefoot.backbones._towers import ImageTower as ImageTower
 from surefoot.backbones._towers import RawFeatures as RawFeatures
 from surefoot.backbones._towers import TextTower as TextTower
 from surefoot.backbones._towers import Tokenizer as Tokenizer
+from surefoot.backbones._towers import parts_of as parts_of
 from surefoot.backbones._towers import unit as unit
 from surefoot.data.draws import random_tokens
 from surefoot.data.images import ImageSpec

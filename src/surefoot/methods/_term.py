@@ -4,7 +4,7 @@ Imported through `base`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, distributed, nn
 
-from surefoot.backbones.base import Average, Backbone, Frozen, ImageTower, RawFeatures, unit
+from surefoot.backbones.base import Average, Backbone, Frozen, ImageTower, RawFeatures, parts_of, unit
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
 
@@ -50,18 +50,30 @@ class Options(BaseModel):
 class Seen:
     """A step's batch and the student's features of it, each computed when first asked for and only once.
 
-    `joined_*` are those of all processes, in rank order, for losses that compare the images of a batch.
+    `joined_*` are those of all processes, in rank order, for losses that compare the images of a batch. What the image
+    tower's parts at the places `watched` give is kept from the same pass (`Term.watched`).
     """
 
-    def __init__(self, backbone: Backbone, batch: Batch, progress: Progress) -> None:
-        self.backbone, self.batch, self.progress = backbone, batch, progress
+    def __init__(self, backbone: Backbone, batch: Batch, progress: Progress, *, watched: Sequence[int] = ()) -> None:
+        self.backbone, self.batch, self.progress, self._watched = backbone, batch, progress, watched
         self._texts: dict[tuple[str, ...], Tensor] = {}
         self._teachers: dict[Frozen[Any], Tensor] = {}
+        self._parts_by: dict[Frozen[Any], Mapping[int, Tensor]] = {}
 
-    @cached_property
+    @property
     def raw(self) -> Tensor:
         """Image features (B, D) before normalisation."""
-        return self.backbone.image.raw(self.batch.images)
+        return self._image_pass[0]
+
+    @property
+    def parts(self) -> Mapping[int, Tensor]:
+        """The outputs (B, ...) of the watched parts of the student's image tower, by place."""
+        return self._image_pass[1]
+
+    @cached_property
+    def _image_pass(self) -> tuple[Tensor, Mapping[int, Tensor]]:
+        with parts_of(self.backbone.image, self._watched) as parts:
+            return self.backbone.image.raw(self.batch.images), parts
 
     @cached_property
     def images(self) -> Tensor:
@@ -83,8 +95,17 @@ class Seen:
     def by(self, teacher: Frozen[Any]) -> Tensor:
         """The features (B, D) that a teacher gives; it runs once, however many losses ask."""
         if teacher not in self._teachers:
-            self._teachers[teacher] = teacher(self.batch)
+            with parts_of(teacher.module, self._watched) as self._parts_by[teacher]:
+                self._teachers[teacher] = teacher(self.batch)
         return self._teachers[teacher]
+
+    @torch.no_grad()
+    def parts_by(self, teacher: Frozen[Any]) -> Mapping[int, Tensor]:
+        """The outputs of the watched parts of a teacher's image tower; it runs even where it remembers its features."""
+        if not self._parts_by.get(teacher):
+            with parts_of(teacher.module, self._watched) as self._parts_by[teacher]:
+                self._teachers[teacher] = teacher.module(self.batch.images)
+        return self._parts_by[teacher]
 
     @torch.no_grad()
     def pairs_by(self, teacher: Average[Backbone], captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,7 +151,8 @@ class Term(nn.Module, ABC):
     """A regulariser: weighted loss terms that can stand beside any method's loss (`compose`).
 
     A method's file defines at most one. `smallest_batch` is 2 where the images of a batch are compared; a term's own
-    parameters, if it has any, train at `lr` times the stage's rate. `scale` is the zero-shot model's.
+    parameters, if it has any, train at `lr` times the stage's rate. `scale` is the zero-shot model's. `watched` are the
+    places in `ImageTower.parts` of what the term reads from `Seen.parts` and `Seen.parts_by`.
     """
 
     class Config(Options):
@@ -138,6 +160,7 @@ class Term(nn.Module, ABC):
 
     smallest_batch: ClassVar[int] = 1
     lr: ClassVar[float] = 1.0
+    watched: tuple[int, ...] = ()
     scale: Tensor  # ()
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts, start: Start) -> None:

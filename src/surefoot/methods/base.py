@@ -7,6 +7,7 @@ other's files and `losses`; none inherits from another.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -80,7 +81,12 @@ class Method(nn.Module, ABC):
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Weighted loss terms, scalars; their plain sum is the loss."""
-        return self.losses(Seen(self.backbone, batch, progress))
+        return self.losses(Seen(self.backbone, batch, progress, watched=self._watched))
+
+    @cached_property
+    def _watched(self) -> tuple[int, ...]:
+        """What any of its terms watches."""
+        return tuple({place for part in self.modules() if isinstance(part, Term) for place in part.watched})
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         """What `forward` gives, from features that other terms may look at too."""
