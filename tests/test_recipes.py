@@ -106,3 +106,14 @@ def test_carot_and_star_ft_have_the_published_weights() -> None:
     carot, star_ft = recipe("carot").method.to_dict(), recipe("star_ft").method.to_dict()
     assert (carot["distillation"], carot["orthogonality"], carot["cross_projection"]) == (1.5, 0.2, 0.05)
     assert (star_ft["weight"], star_ft["decay"], star_ft["variant"]) == (0.5, "epoch", "star")
+
+
+def test_the_recipes_of_adapters_and_projections_have_the_published_settings() -> None:
+    adapter, tpgm, ftp = recipe("r_adapter"), recipe("tpgm"), recipe("ftp")
+    assert adapter.engine.lr * adapter.method.to_dict()["lr_multiple"] == 5e-4
+    assert (adapter.engine.weight_decay, adapter.engine.clip_norm, adapter.engine.batch_size) == (0, 1.0, 512)
+    assert (tpgm.method.to_dict()["norm"], tpgm.method.to_dict()["iterations"]) == ("l2", 200)
+    assert (ftp.engine.weight_decay, ftp.engine.clip_norm, ftp.method.to_dict()["annealing"]) == (0, 0, 1)
+    for config in (adapter, tpgm, ftp):
+        steps = stage_steps(Stage(train=()), config.engine, images=IMAGENET)
+        assert (steps, round(config.engine.warmup * steps)) == (25_030, 500)
