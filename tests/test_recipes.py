@@ -127,3 +127,14 @@ def test_swad_looks_at_validation_every_100_steps_of_domainbed_and_miro_has_weig
     assert segment_ends(5001, swad["segments"]) == list(range(0, 5001, 100))
     assert (swad["optimum_patience"], swad["overfit_patience"], swad["tolerance"]) == (3, 6, 0.3)
     assert recipe("miro", task="domainbed").method.to_dict()["weight"] == 1.0
+
+
+def test_the_recipes_of_adapters_and_projections_have_the_published_settings() -> None:
+    adapter, tpgm, ftp = recipe("r_adapter"), recipe("tpgm"), recipe("ftp")
+    assert adapter.engine.lr * adapter.method.to_dict()["lr_multiple"] == 5e-4
+    assert (adapter.engine.weight_decay, adapter.engine.clip_norm, adapter.engine.batch_size) == (0, 1.0, 512)
+    assert (tpgm.method.to_dict()["norm"], tpgm.method.to_dict()["iterations"]) == ("l2", 200)
+    assert (ftp.engine.weight_decay, ftp.engine.clip_norm, ftp.method.to_dict()["annealing"]) == (0, 0, 1)
+    for config in (adapter, tpgm, ftp):
+        steps = stage_steps(Stage(train=()), config.engine, images=IMAGENET)
+        assert (steps, round(config.engine.warmup * steps)) == (25_030, 500)

@@ -33,6 +33,7 @@ def main(rank: int, world: int, meeting: str, folder: Path) -> None:
     for name in plugins.names("methods"):
         plugin = plugins.find("methods", name, base=Method)
         method = plugin(plugin.Config(), load_backbone("tiny"), PROMPTS)
+        method.eval()  # what is dropped at random in training each process draws for itself
         for number, stage in enumerate(method.stages or (Stage(train=()),)):
             method.zero_grad()
             training = method.train_only(stage.train)

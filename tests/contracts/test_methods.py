@@ -14,7 +14,7 @@ from surefoot.backbones.base import Backbone, load_backbone
 from surefoot.checkpoint import TrainState
 from surefoot.config import resolve
 from surefoot.data.batch import Batch, training_batches
-from surefoot.data.held_out import HeldOutSplit
+from surefoot.data.held_out import HeldOut, HeldOutSplit
 from surefoot.data.prompts import Prompts
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.interruption import Interrupted
@@ -38,6 +38,19 @@ def batch(count: int = 6, *, view: int = 0) -> Batch:
     labels = torch.arange(count) % len(CLASSES)
     images = torch.randn(count, 3, 16, 16, generator=draw)
     return Batch(images, labels, torch.full((count,), -1), torch.arange(count), torch.full((count,), view))
+
+
+class Sealed(HeldOut):
+    """Held-out images that nobody may look at."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def once(self) -> Iterator[Batch]:
+        raise AssertionError("a method with selected_on = 'none' reads validation")
+
+    def shuffled(self, count: int, *, start: int) -> Iterator[Batch]:
+        raise AssertionError("a method with selected_on = 'none' reads validation")
 
 
 def progress(stage: int = 0) -> Progress:
@@ -180,8 +193,10 @@ def train_few_steps(
             checkpoint.save(folder, method, optimizer, state)
             raise Interrupted("enough")
 
-    spec = method.backbone.image_spec
-    held_out = HeldOutSplit(task.validation, spec, config.data, 12, seed=0, place=fabric.to_device)
+    held_out: HeldOut = Sealed()
+    if method.selected_on == "validation":
+        spec = method.backbone.image_spec
+        held_out = HeldOutSplit(task.validation, spec, config.data, batch_size=12, seed=0, place=fabric.to_device)
     images = len(task.train)
     fit(fabric, method, batches, config.engine, state, images=images, held_out=held_out, seed=0, on_look=look)
     return method, before

@@ -17,7 +17,7 @@ from surefoot.methods.compose import Compose
 from surefoot.run import build_method, load_task
 
 PROMPTS = Prompts(("red", "green", "blue"), ("a {}", "a picture of a {}"), ("a bright {}", "a dark {}"))
-BASES = ("fine_tune", "flyp", "lp_ft", "wise_ft", "ema", "carot", "tracer")
+BASES = ("fine_tune", "flyp", "lp_ft", "wise_ft", "ema", "carot", "tracer", "r_adapter", "tpgm", "ftp")
 
 
 def batch(count: int = 6, view: int = 0) -> Batch:
@@ -96,8 +96,9 @@ def test_student_and_teacher_run_once_however_many_terms_there_are() -> None:
     assert passes == {"student": 1, "teacher": 1}
 
 
-def test_where_texts_train_terms_compare_with_the_texts_of_the_start() -> None:
-    method, still = make("flyp", "lipsum_ft"), load_backbone("tiny")
+@pytest.mark.parametrize("base", ["flyp", "r_adapter"])
+def test_where_texts_train_terms_compare_with_the_texts_of_the_start(base: str) -> None:
+    method, still = make(base, "lipsum_ft"), load_backbone("tiny")
     step(method, 0)
     drawn = method.made["lipsum_ft"].random_texts(3)
     assert torch.equal(drawn, still.embed_random_texts(80, length=8, seed=0, moment=3))

@@ -13,7 +13,10 @@ from surefoot.data.task import Split
 
 
 class HeldOut:
-    """Held-out batches; of this one there are none."""
+    """Held-out batches; of this one there are none. Its length is the number of images."""
+
+    def __len__(self) -> int:
+        return 0
 
     def once(self) -> Iterator[Batch]:
         """Every image once, in order."""
@@ -37,6 +40,9 @@ class HeldOutSplit(HeldOut):
     batch_size: int
     seed: int
     place: Callable[[Batch], Batch]
+
+    def __len__(self) -> int:
+        return len(self.split)
 
     def once(self) -> Iterator[Batch]:
         with closing(evaluation_batches(self.split, self.spec, self.config)) as batches:

@@ -74,6 +74,11 @@ class Method(nn.Module, ABC):
         self.backbone = backbone
         self.prompts = prompts
 
+    @property
+    def trains_text(self) -> bool:
+        """Whether the text tower changes, so that its start must be kept for what compares with it (`Start`)."""
+        return any("backbone.text.".startswith(prefix) for stage in self.stages for prefix in stage.train)
+
     @classmethod
     def recommends(cls, config: Config) -> Mapping[str, Any]:  # noqa: ARG003  for methods made of others
         """`recommended`, for these options."""

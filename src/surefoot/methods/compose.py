@@ -50,8 +50,7 @@ class Compose(Method):
         nn.Module.__init__(self)  # not Method's: the base holds the backbone, which has one place in a checkpoint
         self.config, self.prompts, kind = config, prompts, base_of(config.base)
         self.base: Method = kind(options_of(kind, config.base, config.options), backbone, prompts)
-        trains_text = any("backbone.text.".startswith(prefix) for stage in self.base.stages for prefix in stage.train)
-        start = Start(backbone, trains_text=trains_text)
+        start = Start(backbone, trains_text=self.base.trains_text)
         made: dict[str, Term] = {}
         for name in config.terms:
             term = term_of(name)
