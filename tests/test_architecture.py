@@ -33,6 +33,7 @@ RANKS = {
     "catalogue": 9,
     "blending": 10,
     "predicting": 10,
+    "measuring": 10,
     "comparison": 11,
     "arguments": 11,
     "cli": 12,
