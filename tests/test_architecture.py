@@ -40,6 +40,7 @@ RANKS = {
     "predicting": 10,
     "spurious": 10,
     "exit_codes": 10,
+    "measuring": 10,
     "comparison": 11,
     "arguments": 11,
     "prompts_command": 11,

@@ -56,7 +56,7 @@ def test_list_as_json_names_tasks_backbones_and_methods_with_their_options() -> 
     done = surefoot("list", "--json")
     found = json.loads(done.stdout)
     names = {folder: {entry["name"] for entry in found[folder]} for folder in ("tasks", "backbones", "methods")}
-    assert {"iconshift", "folder"} <= names["tasks"]
+    assert {"iconshift", "icongroups", "folder"} <= names["tasks"]
     assert {"iconclip", "huggingface", "tiny"} <= names["backbones"]
     assert {"zero_shot", "linear_probe", "fine_tune", "lp_ft", "wise_ft", "flyp"} <= names["methods"]
     wise = next(entry for entry in found["methods"] if entry["name"] == "wise_ft")
@@ -155,6 +155,27 @@ def test_predict_writes_a_table_csv_and_json(trained: Path, squares: Path, tmp_p
 def test_evaluate_repeats_the_numbers_of_the_run(trained: Path, squares: Path) -> None:
     done = surefoot("evaluate", trained, "--task", squares, "--json")
     assert json.loads(done.stdout) == results(trained)["splits"]
+
+
+def test_evaluate_by_text_takes_other_classes_and_prints_their_groups(trained: Path) -> None:
+    words = ["evaluate", trained, "--task", "icongroups", "data.workers=0"]
+    refused = surefoot(*words)
+    assert refused.returncode == 1
+    assert "give --by-text" in refused.stderr
+    done = surefoot(*words, "--by-text")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    groups = ["animal", "animal", "vehicle", "vehicle", "of"]
+    assert [line.split()[0] for line in lines] == ["validation", *groups, "test", *groups]
+    found = json.loads(surefoot(*words, "--by-text", "--json").stdout)
+    assert {name: group["count"] for name, group in found["test"]["groups"].items()} == {
+        "animal on grass": 139,
+        "animal on water": 139,
+        "vehicle on grass": 102,
+        "vehicle on water": 102,
+    }
+    worst, weighted = (found["test"][key] for key in ("worst_group_accuracy", "reweighted_accuracy"))
+    assert lines[-1] == f"  of the groups: worst {100 * worst:.1f} %, re-weighted {100 * weighted:.1f} %"
 
 
 def test_check_says_what_is_there_and_fails_on_errors(squares: Path, tmp_path: Path) -> None:

@@ -30,7 +30,13 @@ HEADINGS = (
     "Departures from the authors' code",
     "Paper",
 )
-IN_WORDS = {"data.workers", "iconshift task.root", "folder task.templates", "folder task.contexts"}
+IN_WORDS = {
+    "data.workers",
+    "iconshift task.root",
+    "icongroups task.root",
+    "folder task.templates",
+    "folder task.contexts",
+}
 """Options whose default is described, not written out."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from surefoot.blending import blend as blend
     from surefoot.classifier import Classifier as Classifier
     from surefoot.comparison import compare as compare
-    from surefoot.run import evaluate as evaluate
+    from surefoot.measuring import evaluate as evaluate
+    from surefoot.measuring import evaluate_by_text as evaluate_by_text
     from surefoot.run import load_task as load_task
     from surefoot.run import train as train
 
@@ -24,10 +25,11 @@ _HOMES = {
     "train": "surefoot.run",
     "compare": "surefoot.comparison",
     "blend": "surefoot.blending",
-    "evaluate": "surefoot.run",
+    "evaluate": "surefoot.measuring",
+    "evaluate_by_text": "surefoot.measuring",
 }
 
-__all__ = ["Classifier", "blend", "compare", "evaluate", "load_backbone", "load_task", "train"]
+__all__ = ["Classifier", "blend", "compare", "evaluate", "evaluate_by_text", "load_backbone", "load_task", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -157,6 +157,9 @@ def evaluate(
     settings: Settings = None,
     task: Task = "",
     root: Root = "",
+    by_text: Annotated[
+        bool, typer.Option("--by-text", help="Leave the head out: classify by the task's class names, as zero-shot.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a classifier on a task: accuracy, calibration and groups on every split.
@@ -169,10 +172,10 @@ def evaluate(
 
         resolve(wanted)
     with exit_codes():
+        from surefoot.measuring import evaluate, evaluate_by_text
         from surefoot.report import lines
-        from surefoot.run import evaluate
 
-        splits = evaluate(classifier, wanted)
+        splits = (evaluate_by_text if by_text else evaluate)(classifier, wanted)
         if as_json:
             typer.echo(json.dumps(splits, indent=1))
             return

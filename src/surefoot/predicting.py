@@ -9,7 +9,7 @@ from pathlib import Path
 
 from surefoot.classifier import Classifier, Prediction
 from surefoot.data.manifest import IMAGE_SUFFIXES
-from surefoot.run import classifier_folder
+from surefoot.run_folder import classifier_folder
 
 
 @dataclass(frozen=True)

@@ -189,31 +189,6 @@ def evaluate_with(parts: Parts, config: RunConfig, classifier: Classifier) -> Ev
     return evaluate_classifier(classifier, parts.task, config.data, parts.fabric, bins=bins, top_k=top_k)
 
 
-def evaluate(classifier: str | Path | Classifier, settings: Settings = NO_SETTINGS) -> dict[str, Any]:
-    """The measures of a classifier (or its folder, or a run's folder) on each split of the task in `settings`.
-
-    Raises ValueError where the classifier's classes are not the task's.
-    """
-    config = resolve(settings)
-    if not isinstance(classifier, Classifier):
-        classifier = Classifier.from_pretrained(classifier_folder(Path(classifier)))
-    parts = Parts.build(config)
-    if classifier.classes != parts.task.classes:
-        odd = sorted(set(classifier.classes) ^ set(parts.task.classes))
-        raise ValueError(
-            f"the classifier has {len(classifier.classes)} classes, task {parts.task.name!r} has "
-            f"{len(parts.task.classes)}; they must be the same in the same order "
-            f"(differing: {', '.join(odd[:5]) or 'the order'})"
-        )
-    return evaluate_with(parts, config, classifier).splits
-
-
-def classifier_folder(path: Path) -> Path:
-    """The classifier's folder, given it or the run's."""
-    inner = RunFolder(path).classifier
-    return inner if inner.is_dir() else path
-
-
 def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
     """Let the first process act while the others wait; an error there is an error everywhere."""
     error: str = ""

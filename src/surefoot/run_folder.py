@@ -113,6 +113,12 @@ class RunFolder:
         return content
 
 
+def classifier_folder(path: Path) -> Path:
+    """The classifier's folder, given it or the run's."""
+    inner = RunFolder(path).classifier
+    return inner if inner.is_dir() else path
+
+
 def as_json(content: Any) -> str:
     """JSON text as it stands in files; ValueError where a number is not finite."""
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

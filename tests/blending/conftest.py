@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surefoot.classifier import HEAD
-from surefoot.run import Run, evaluate, train
+from surefoot.measuring import evaluate
+from surefoot.run import Run, train
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ from surefoot.blending.fisher import fisher_information
 from surefoot.classifier import Classifier, Head
 from surefoot.config import RunConfig, resolve
 from surefoot.data.prompts import Prompts
-from surefoot.run import Parts, Run, evaluate, train
+from surefoot.measuring import evaluate
+from surefoot.run import Parts, Run, train
 
 CLASSES = ("blue", "green", "red")
 

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 from PIL import Image
 
 from surefoot.data.batch import DataConfig
@@ -108,6 +109,19 @@ def test_classes_absent_from_a_split_are_told_unless_masked(tmp_path):
     assert messages(check_task(task, config=HERE)) == [("warning", "sketch", "classes without an image here: 1")]
     masked = replace(task.tests["sketch"], class_mask=(1,))
     assert check_task(replace(task, tests={**task.tests, "sketch": masked}), config=HERE).verdict == "ok"
+
+
+def test_small_groups_are_told_where_there_are_groups(tmp_path):
+    task = make_task("pets", read_table(str(pets(tmp_path))), Partition(), templates=("a {}",), contexts=())
+    by_name = np.arange(12, dtype=np.int64) // 6
+    train = replace(task.train, groups=np.where(np.arange(12) < 9, by_name, -1))
+    report = check_task(replace(task, train=train, group_names=("in", "out")), config=HERE)
+    assert messages(report) == [("warning", "train", "groups with fewer than 5 training images: 1")]
+    assert report.findings[0].examples == ("out (3)",)
+    assert report.splits["train"].groups == {"in": 6, "out": 3}
+    tests = {**task.tests, "sketch": replace(task.tests["sketch"], groups=by_name)}
+    report = check_task(replace(task, tests=tests, group_names=("in", "out")), config=HERE)
+    assert messages(report) == [("warning", "sketch", "groups with fewer than 20 images: 2")]
 
 
 def test_the_tasks_own_notes_are_repeated(tmp_path):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from surefoot.data.draws import GOLDEN, SPURIOUS, _mixed, choices, crop_draws, label_draws, permutation, random_tokens
 
@@ -51,6 +52,16 @@ def test_each_moment_and_seed_has_its_own_tokens():
     drawn = [random_tokens(seed, moment, shape=(2, 8), size=99) for seed in (0, 1) for moment in (0, 1, 1 << 32)]
     assert len({tuple(tokens.ravel()) for tokens in drawn}) == 6
     np.testing.assert_array_equal(drawn[0], random_tokens(0, 0, shape=(2, 8), size=99))
+
+
+def test_each_image_may_have_its_own_number_of_choices():
+    index, view = np.arange(4000), np.zeros(4000, np.int64)
+    drawn = choices(0, index, view, count=1 + index % 4)
+    np.testing.assert_array_equal(drawn[3::4], choices(0, index[3::4], view[3::4], count=4))
+    assert (drawn[::4] == 0).all()
+    assert np.abs(np.bincount(drawn[3::4], minlength=4) - 250).max() < 60
+    with pytest.raises(ValueError, match="at least one"):
+        choices(0, index[:2], view[:2], count=np.array([1, 0]))
 
 
 def test_two_uses_of_one_image_and_view_are_drawn_independently():

@@ -54,6 +54,47 @@ def test_braces_in_a_class_name_are_kept() -> None:
     assert Prompts(("{0}", "{}"), ("a {}.",), ("{}",)).class_sentences() == [["a {0}."], ["a {}."]]
 
 
+PETS = Prompts(("pet", "boat"), ("a {}", "my {}"), ("a drawn {}",), names=(("cat", "dog", "hamster"), ("boat",)))
+
+
+def test_a_class_with_several_names_has_each_of_them_in_every_sentence() -> None:
+    assert PETS.class_sentences() == [
+        ["a cat", "my cat", "a dog", "my dog", "a hamster", "my hamster"],
+        ["a boat", "my boat"],
+    ]
+    assert PETS.context_sentences() == [["a drawn cat", "a drawn dog", "a drawn hamster", "a drawn boat"]]
+
+
+def test_a_caption_draws_one_of_the_names_as_often_as_the_others_and_apart_from_the_template() -> None:
+    captions = Counter(PETS.captions(batch(list(range(6000)), [0] * 6000, [0] * 6000)))
+    assert set(captions) == set(PETS.class_sentences()[0])
+    assert max(abs(count - 1000) for count in captions.values()) < 120  # 4 standard deviations are 115
+
+
+def test_an_image_has_one_name_a_view_in_its_caption_and_its_spurious_caption() -> None:
+    images = batch(list(range(50)), [3] * 50, [0, 1] * 25)
+    plain, spurious = PETS.captions(images), PETS.spurious_captions(("{} on sand", "{} at night"), images)
+    assert [caption.split()[1] for caption in plain] == [caption.split()[0] for caption in spurious]
+    later = PETS.captions(images._replace(view=images.view + 1))
+    assert [caption.split()[1] for caption in later] != [caption.split()[1] for caption in plain]
+
+
+def test_one_name_a_class_gives_the_sentences_of_the_class_names() -> None:
+    images = batch(list(range(50)), [3] * 50, [0, 1] * 25)
+    named = Prompts(PROMPTS.classes, PROMPTS.templates, PROMPTS.contexts, names=(("cat",), ("house boat",)))
+    assert named.class_sentences() == PROMPTS.class_sentences()
+    assert named.context_sentences() == PROMPTS.context_sentences()
+    assert named.captions(images) == PROMPTS.captions(images)
+
+
+def test_names_that_do_not_fit_the_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="names has 1 entries for 2 classes"):
+        Prompts(("cat", "dog"), ("{}",), ("{}",), names=(("cat",),))
+    for wrong in ((), ("dog", " ")):
+        with pytest.raises(ValueError, match="names of class 'dog' are"):
+            Prompts(("cat", "dog"), ("{}",), ("{}",), names=(("cat",), wrong))
+
+
 def test_a_caption_names_the_class_of_its_image() -> None:
     captions = PROMPTS.captions(batch(list(range(40)), [0] * 40, [0, 1] * 20))
     assert all(("cat" in caption) == (i % 2 == 0) for i, caption in enumerate(captions))

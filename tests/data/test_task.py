@@ -49,6 +49,13 @@ def test_a_subset_keeps_order_and_everything_else():
     assert part.labels.tolist() == part.groups.tolist() == [2, 0]
 
 
+def test_the_images_of_each_group_are_counted_and_those_without_are_not():
+    grouped = task(train=split("train", [0, 1, 1], [2, 0, -1]), group_names=("a", "b", "c"))
+    assert grouped.group_counts(grouped.train) == {"a": 1, "b": 0, "c": 1}
+    assert grouped.group_counts(grouped.validation) == {"a": 0, "b": 0, "c": 0}
+    assert task().group_counts(task().train) == {}
+
+
 def test_the_fingerprint_sees_labels_groups_paths_and_class_names():
     same, base = task().fingerprint(), task()
     assert base.fingerprint() == same

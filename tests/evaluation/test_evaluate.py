@@ -188,12 +188,14 @@ def test_groups_have_accuracy_and_count_and_the_worst_is_named(task: Task) -> No
     day, night = {"accuracy": 1.0, "count": 1}, {"accuracy": 0.5, "count": 2}
     assert entry["groups"] == {"by day": day, "by night": night}
     assert entry["worst_group_accuracy"] == 0.5
+    assert task.group_counts(task.train) == {"by day": 2, "by night": 1}
+    assert entry["reweighted_accuracy"] == pytest.approx((2 * 1.0 + 1 * 0.5) / 3)
 
 
 def test_without_groups_there_is_no_worst_one(task: Task) -> None:
     plain = replace(four(task), groups=np.full(4, -1))
     entry = measure(LOGITS, plain, task, temperature=1.0, bins=15)
-    assert (entry["groups"], entry["worst_group_accuracy"]) == ({}, None)
+    assert (entry["groups"], entry["worst_group_accuracy"], entry["reweighted_accuracy"]) == ({}, None, None)
 
 
 def test_reliability_has_confidence_accuracy_and_count_of_each_bin(task: Task) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, recall_score
 
 from surefoot.evaluation.metrics import (
+    Group,
     accuracy,
     batch_mean_ece,
     bin_numbers,
@@ -23,6 +24,7 @@ from surefoot.evaluation.metrics import (
     mean,
     negative_log_likelihood,
     reliability,
+    reweighted_accuracy,
     worst,
     worst_group,
 )
@@ -81,6 +83,23 @@ def test_groups_without_examples_and_examples_without_group_do_not_count() -> No
 
 def test_without_groups_there_is_no_worst_group() -> None:
     assert worst_group(group_accuracy(np.array([True]), np.array([-1]), names=[])) is None
+
+
+def test_groups_are_weighted_by_their_shares_of_the_training_examples() -> None:
+    """By hand with Waterbirds' training counts: (3498 * .99 + 184 * .6 + 56 * .5 + 1057 * .95) / 4795."""
+    accuracies = {"land on land": 0.99, "land on water": 0.6, "water on land": 0.5, "water on water": 0.95}
+    groups = {name: Group(accuracy=accuracy, count=7) for name, accuracy in accuracies.items()}
+    training = {"land on land": 3498, "land on water": 184, "water on land": 56, "water on water": 1057}
+    assert reweighted_accuracy(groups, training) == pytest.approx(4605.57 / 4795)
+
+
+def test_a_group_that_was_never_trained_on_has_no_weight_and_a_missing_one_leaves_no_number() -> None:
+    groups = {"a": Group(accuracy=0.5, count=1), "b": Group(accuracy=1.0, count=9)}
+    assert reweighted_accuracy(groups, {"a": 3, "b": 0, "c": 0}) == 0.5
+    assert reweighted_accuracy(groups, {"a": 3, "b": 1}) == 0.625
+    assert reweighted_accuracy(groups, {"a": 3, "c": 1}) is None
+    assert reweighted_accuracy(groups, {"a": 0, "b": 0}) is None
+    assert reweighted_accuracy({}, {}) is None
 
 
 def test_mean_and_worst_of_the_shifts() -> None:
@@ -246,6 +265,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a label too high": (lambda: class_accuracy(TRUE, np.array([2]), classes=2), r"must lie in \[0, 2\)"),
     "a negative label": (lambda: negative_log_likelihood(np.log(HALVES), np.array([-1])), r"must lie in \[0, 2\)"),
     "a group too high": (lambda: group_accuracy(TRUE, np.array([1]), names=["a"]), r"must lie in \[-1, 1\)"),
+    "a negative count": (lambda: reweighted_accuracy({}, {"a": -1}), "0 or more"),
     "no predictions": (lambda: brier(np.zeros((0, 2)), np.array([], dtype=int)), "at least one example"),
     "NaN predictions": (lambda: brier(np.array([[np.nan, 1]]), np.array([0])), "hold NaN"),
     "flat predictions": (lambda: brier(np.array([0.5, 0.5]), np.array([0])), r"give \(n, C\)"),

@@ -54,6 +54,7 @@ def _split(rng: np.random.Generator, count: int, accuracy: float, classes: Seque
         "class_count": of_class,
         "groups": {},
         "worst_group_accuracy": None,
+        "reweighted_accuracy": None,
         "reliability": {"confidence": means[0], "accuracy": means[1], "count": [int(c) for c in counts]},
     }
 
@@ -78,6 +79,7 @@ def results(
     if groups:
         splits["line"]["groups"] = {name: {"accuracy": value, "count": 128} for name, value in groups.items()}
         splits["line"]["worst_group_accuracy"] = min(groups.values())
+        splits["line"]["reweighted_accuracy"] = sum(groups.values()) / len(groups)
     return {
         "format": 1,
         "task": "iconshift",

@@ -20,6 +20,7 @@ def test_a_row_holds_means_and_the_worst_of_the_shifts(tmp_path, make_results, m
     assert row["worst_shift_accuracy"] == splits["pixel"]["accuracy"]
     assert math.isclose(row["shift_ece"], (splits["solid"]["ece"] + splits["pixel"]["ece"]) / 2)
     assert row["worst_group_accuracy"] == 0.4
+    assert row["reweighted_accuracy"] == row["splits"]["line"]["reweighted_accuracy"] == 0.65
     assert set(row["splits"]) == {"line", "solid", "pixel", "validation"}
     assert "class_accuracy" not in row["splits"]["line"]
     assert found["curves"] == []

@@ -7,8 +7,11 @@ from surefoot.report import summary
 
 
 def compare(
-    *methods: tuple[str, int, float | None, float | None], shifts: tuple[str, ...] = ("solid", "pixel")
+    *methods: tuple[str, int, float | None, float | None],
+    shifts: tuple[str, ...] = ("solid", "pixel"),
+    groups: bool = False,
 ) -> dict:
+    """Each method with its seed, its accuracy at home and that on the shifts, or on the worst of its `groups`."""
     rows = [
         {
             "method": method,
@@ -17,6 +20,7 @@ def compare(
             "id_accuracy": home,
             "shift_accuracy": shifted if shifts else None,
             "shift_ece": 0.1,
+            "worst_group_accuracy": shifted if groups else None,
             "selected_on": "none",
             "splits": {name: {"accuracy": home if name == "line" else shifted} for name in ("line", *shifts)},
         }
@@ -77,6 +81,19 @@ def test_the_headline_does_without_a_reference_and_without_shifts():
     assert "no shifts" in flat[1]
     only = summary.headline(compare(("zero_shot", 0, 0.6, 0.5)))
     assert only[:2] == ["Only zero_shot was run.", "zero_shot has 60.0 % on line."]
+
+
+def test_where_there_are_no_shifts_the_headline_and_the_facts_tell_of_the_worst_group():
+    found = compare(
+        ("zero_shot", 0, 0.80, 0.75), ("fine_tune", 0, 0.85, 0.4), ("wise_ft", 0, 0.84, 0.76), shifts=(), groups=True
+    )
+    assert summary.headline(found) == [
+        "fine_tune gained 5.0 points on line and lost 35.0 points on the worst group, against zero_shot.",
+        "wise_ft kept both: +4.0 on line, +1.0 on the worst group.",
+    ]
+    facts = {fact.label: (fact.value, fact.detail) for fact in summary.facts(found)}
+    assert facts["Best on the worst group"] == ("76.0 %", "wise_ft")
+    assert facts["Largest single loss"] == ("−35.0 points", "fine_tune on the worst group")
 
 
 fractions = st.none() | st.floats(0, 1)

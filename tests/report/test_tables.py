@@ -116,5 +116,24 @@ def test_missing_numbers_are_a_dash_and_groups_a_column(tmp_path, make_results, 
     make_run(tmp_path, content)
     whole = tables.table(comparison(find_runs(tmp_path)))
     labels = [column.label for column in whole.columns]
-    assert labels == ["line (ID)", "ID", "worst group", "training"]
-    assert [line.cells[2].text for line in whole.lines] == ["25.0", "–"]
+    assert labels == ["line (ID)", "ID", "a", "b", "worst group", "re-weighted", "training"]
+    assert [[cell.text for cell in line.cells[2:6]] for line in whole.lines] == [
+        ["50.0", "25.0", "25.0", "37.5"],
+        ["–", "–", "–", "–"],
+    ]
+
+
+def test_groups_stand_below_the_table_where_space_is_short(tmp_path, make_results, make_run):
+    groups = {"animal on grass": 0.9, "animal on water": 0.6, "vehicle on grass": 0.7, "vehicle on water": 0.8}
+    make_run(tmp_path, make_results("fine_tune", (0.75,), shifts=(), groups=groups))
+    found = comparison(find_runs(tmp_path))
+    titles = [line for line in drawn(found, width=50).splitlines() if line.endswith("(%)")]
+    assert titles == ["Accuracy on each group (%)"]
+    assert "each group" not in drawn(found, width=120)
+    assert "Re-weighted: the mean of the groups by their shares" in markdown(found)
+
+
+def test_of_many_groups_the_table_has_only_the_worst(tmp_path, make_results, make_run):
+    make_run(tmp_path, make_results("fine_tune", (0.75,), shifts=(), groups={f"g{i}": i / 40 for i in range(1, 21)}))
+    labels = [column.label for column in tables.table(comparison(find_runs(tmp_path))).columns]
+    assert labels == ["line (ID)", "ID", "worst group", "re-weighted", "training"]

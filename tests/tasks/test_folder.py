@@ -220,6 +220,30 @@ def test_a_list_orders_classes_and_merges_synonyms(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("chosen", "names"),
+    [
+        ("name", (("tree",), ("pet",))),
+        ("synonyms", (("tree",), ("cat", "dog"))),
+        ("both", (("tree",), ("pet", "cat", "dog"))),
+    ],
+)
+def test_sentences_may_call_a_class_by_its_synonyms(tmp_path, chosen, names):
+    put(tmp_path, "cat", "dog", "tree", count=5)
+    (tmp_path / "classes.yaml").write_text("classes: [tree, {name: pet, synonyms: [cat, dog, cat]}]")
+    task = load(tmp_path, prompt_names=chosen)
+    assert (task.classes, task.names) == (("tree", "pet"), names)
+    assert task.fingerprint() == load(tmp_path).fingerprint()
+
+
+@pytest.mark.parametrize("text", ["templates: ['a {}.']", "classes: {cat: kitten}", "classes: [cat, dog]"])
+def test_synonyms_that_are_wanted_but_not_there_are_an_error(tmp_path, text):
+    put(tmp_path, "cat", "dog", count=5)
+    (tmp_path / "classes.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"task\.prompt_names=both: .* no synonyms; list all classes"):
+        load(tmp_path, prompt_names="both")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("classes: [cat]", r"lie outside the list of 1 classes: \['dog'\]"),

@@ -8,7 +8,8 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL = 1, 2, 3, 4, 5, 6  # what a draw is for: no two uses share numbers
+# what a draw is for, so that no two uses share their numbers
+ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME = 1, 2, 3, 4, 5, 6, 7
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
@@ -29,13 +30,17 @@ def label_draws(seed: int, index: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def choices(
-    seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int, use: int = CHOICE
+    seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int | NDArray[np.int64], use: int = CHOICE
 ) -> NDArray[np.int64]:
-    """A whole number in 0..count-1 for each image and view: (n,). ValueError where there is nothing to choose from."""
-    if count < 1:
+    """A whole number in 0..count-1 for each image and view: (n,); `count` is one for all or one an image.
+
+    Raises ValueError where there is nothing to choose from.
+    """
+    counts = np.asarray(count)
+    if (counts < 1).any():
         raise ValueError(f"count is {count}; there must be at least one thing to choose from")
     # the bias of a modulo is below 2^-50 for any sensible count
-    return (_hash(seed, use, index, view) % np.uint64(count)).astype(np.int64)
+    return (_hash(seed, use, index, view) % counts.astype(np.uint64)).astype(np.int64)
 
 
 def random_tokens(

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -21,6 +21,7 @@ SPLIT_NAMES = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test",
 }  # fmt: skip
+PromptNames = Literal["name", "synonyms", "both"]
 COLUMNS = ("path", "label", "split", "domain", "group")
 LAYOUTS = """expected one of
   train/<class>/*.jpg, and optionally validation/<class>/, test/<class>/ and <shift>/<class>/
@@ -42,6 +43,13 @@ class ClassList:
     complete: bool = False
     templates: tuple[str, ...] = ()
     contexts: tuple[str, ...] = ()
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of those names that have some
+
+    def called(self, by: PromptNames) -> tuple[tuple[str, ...], ...]:
+        """What sentences call each class: its name, its synonyms (the name where it has none), or both."""
+        both = [(name, *self.synonyms.get(name, ())) for name in self.names]
+        chosen = {"name": [row[:1] for row in both], "synonyms": [row[1:] or row for row in both], "both": both}[by]
+        return tuple(tuple(dict.fromkeys(row)) for row in chosen)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,7 @@ def read_classes(data: bytes, origin: str) -> ClassList:
         complete=complete,
         templates=_sentences(content, "templates", origin),
         contexts=_sentences(content, "contexts", origin),
+        synonyms={str(entry["name"]): tuple(map(str, entry["synonyms"])) for entry in classes if entry.get("synonyms")},
     )
 
 

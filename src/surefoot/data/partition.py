@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.data.manifest import ClassList, Table
+from surefoot.data.manifest import ClassList, PromptNames, Table
 from surefoot.data.task import Split, Task
 
 Mask = NDArray[np.bool_]
@@ -28,12 +28,18 @@ class Partition(NamedTuple):
 
 
 def make_task(
-    name: str, table: Table, partition: Partition, *, templates: Sequence[str], contexts: Sequence[str]
+    name: str,
+    table: Table,
+    partition: Partition,
+    *,
+    templates: Sequence[str],
+    contexts: Sequence[str],
+    prompt_names: PromptNames = "name",
 ) -> Task:
     """The Task of `table`; `templates` and `contexts` are used where its classes.yaml gives none.
 
-    Raises ValueError where there is no home domain, a part is empty, a class has no training image or a label is
-    unknown.
+    `prompt_names` says what sentences call a class. Raises ValueError where there is no home domain, a part is empty, a
+    class has no training image, a label is unknown, or synonyms are wanted and there are none.
     """
     classes, labels = name_classes(table)
     domains = np.array(table.domain, dtype=object)
@@ -58,6 +64,7 @@ def make_task(
     return Task(
         name=name,
         classes=classes,
+        names=_names_in_sentences(table, prompt_names),
         templates=table.classes.templates or tuple(templates),
         contexts=table.classes.contexts or tuple(contexts),
         train=split("train", parts["train"], home),
@@ -97,6 +104,16 @@ def _labels_in_list(table: Table, listed: ClassList) -> NDArray[np.int64]:
             f"{sorted(unknown)[:5]}; add them to classes.yaml (as a class or a synonym) or correct them"
         )
     return np.array([known[label] for label in table.label], dtype=np.int64)
+
+
+def _names_in_sentences(table: Table, by: PromptNames) -> tuple[tuple[str, ...], ...]:
+    listed = table.classes
+    if by != "name" and not (listed.complete and listed.synonyms):
+        raise ValueError(
+            f"task.prompt_names={by}: {table.origin} names no synonyms; list all classes with their synonyms in "
+            "classes.yaml, or leave the option out"
+        )
+    return listed.called(by) if listed.complete else ()
 
 
 def _home_domain(table: Table, wanted: str) -> str:

@@ -5,10 +5,13 @@ Tokens belong to the backbones, losses over captions to the methods.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
+import numpy as np
+
 from surefoot.data.batch import Batch
-from surefoot.data.draws import CHOICE, SPURIOUS, choices
+from surefoot.data.draws import CHOICE, NAME, SPURIOUS, choices
 from surefoot.data.task import Task
 
 DEFAULT_TEMPLATES: tuple[str, ...] = (
@@ -52,12 +55,16 @@ DEFAULT_CONTEXTS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Prompts:
-    """The sentences of a task: C class names in T templates and M contexts, each holding "{}" exactly once."""
+    """The sentences of a task: C class names in T templates and M contexts, each holding "{}" exactly once.
+
+    `names` says what sentences call each class, one or more names a class; empty: the name in `classes`.
+    """
 
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     contexts: tuple[str, ...]
     seed: int = 0
+    names: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -65,6 +72,11 @@ class Prompts:
         for name in self.classes:
             if not name.strip():
                 raise ValueError(f"prompts: class {self.classes.index(name)} has an empty name; give it one")
+        if len(self.called) != len(self.classes):
+            raise ValueError(f"prompts: names has {len(self.names)} entries for {len(self.classes)} classes")
+        for known, names in zip(self.classes, self.called, strict=True):
+            if not names or not all(name.strip() for name in names):
+                raise ValueError(f"prompts: names of class {known!r} are {names!r}; give at least one, and none empty")
         for option, templates in (("templates", self.templates), ("contexts", self.contexts)):
             if not templates:
                 raise ValueError(f"prompts: {option} is empty; give at least one, such as 'a photo of a {{}}'")
@@ -75,29 +87,40 @@ class Prompts:
     @classmethod
     def from_task(cls, task: Task, *, seed: int = 0) -> Self:
         """The prompts of `task`, with the default contexts where it has none."""
-        return cls(task.classes, task.templates or DEFAULT_TEMPLATES, task.contexts or DEFAULT_CONTEXTS, seed)
+        templates, contexts = task.templates or DEFAULT_TEMPLATES, task.contexts or DEFAULT_CONTEXTS
+        return cls(task.classes, templates, contexts, seed, task.names)
+
+    @cached_property
+    def called(self) -> tuple[tuple[str, ...], ...]:
+        """The names that stand for each class in sentences."""
+        return self.names or tuple((name,) for name in self.classes)
 
     def class_sentences(self) -> list[list[str]]:
-        """C lists of T sentences: each class in every template."""
-        return [[template.replace("{}", name) for template in self.templates] for name in self.classes]
+        """C lists of sentences: each of a class's names in every template."""
+        return [[t.replace("{}", name) for name in names for t in self.templates] for names in self.called]
 
     def context_sentences(self) -> list[list[str]]:
-        """M lists of C sentences: every class in each context."""
-        return [[context.replace("{}", name) for name in self.classes] for context in self.contexts]
+        """M lists of sentences: every name of every class in each context."""
+        return [[context.replace("{}", name) for names in self.called for name in names] for context in self.contexts]
 
     def captions(self, batch: Batch) -> list[str]:
-        """One caption an image: its class in a template drawn by a hash of (seed, index, view).
+        """One caption an image: a name of its class in a template, both drawn by a hash of (seed, index, view).
 
         Equal on any number of ranks and after a resume; with `data.views=0` an image meets a new template each epoch.
         """
         return self._drawn(self.templates, batch, use=CHOICE)
 
     def spurious_captions(self, pool: Sequence[str], batch: Batch) -> list[str]:
-        """One caption an image: its class in a template drawn from `pool`, in the same way but independently."""
+        """One caption an image: in a template drawn from `pool`, in the same way but independently; the same name."""
         return self._drawn(pool, batch, use=SPURIOUS)
 
     def _drawn(self, templates: Sequence[str], batch: Batch, *, use: int) -> list[str]:
         index, view = batch.index.cpu().numpy(), batch.view.cpu().numpy()
         drawn = choices(self.seed, index, view, count=len(templates), use=use)  # (B,)
-        labels = batch.labels.tolist()
-        return [templates[t].replace("{}", self.classes[c]) for t, c in zip(drawn.tolist(), labels, strict=True)]
+        called = [self.called[label] for label in batch.labels.tolist()]
+        counts = np.array([len(names) for names in called], dtype=np.int64)
+        place = choices(self.seed, index, view, count=counts, use=NAME)  # (B,)
+        return [
+            templates[t].replace("{}", names[n])
+            for t, names, n in zip(drawn.tolist(), called, place.tolist(), strict=True)
+        ]

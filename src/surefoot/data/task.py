@@ -76,7 +76,8 @@ class Split:
 class Task:
     """A classification task: one home domain to train on, and test splits that show what held under a shift.
 
-    `tests` keeps its order and contains the home test split, whose key is `home`; the others are the shifts.
+    `tests` keeps its order and contains the home test split, whose key is `home`; the others are the shifts. `names`
+    says what sentences call each class, one or more names a class; empty: the name in `classes`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Task:
     tests: Mapping[str, Split]
     home: str
     group_names: tuple[str, ...] = ()
+    names: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -102,6 +104,11 @@ class Task:
     def splits(self) -> dict[str, Split]:
         """Train, validation and the tests by name."""
         return {"train": self.train, "validation": self.validation, **self.tests}
+
+    def group_counts(self, split: Split) -> dict[str, int]:
+        """How many examples of `split` each group has."""
+        counts = np.bincount(split.groups[split.groups >= 0], minlength=len(self.group_names))
+        return dict(zip(self.group_names, counts.tolist(), strict=True))
 
     def fingerprint(self) -> str:
         """SHA-256 over the class names and the paths, labels and groups of all splits; file contents are not read."""

@@ -102,6 +102,7 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
         **_by_class(correct, labels, task.classes),
         "groups": groups,
         "worst_group_accuracy": metrics.worst_group(groups),
+        "reweighted_accuracy": metrics.reweighted_accuracy(groups, task.group_counts(task.train)),
         "reliability": metrics.reliability(confidence, correct, bins=bins),
     }
 

@@ -65,6 +65,22 @@ def worst_group(groups: Mapping[str, Group]) -> float | None:
     return min((group["accuracy"] for group in groups.values()), default=None)
 
 
+def reweighted_accuracy(groups: Mapping[str, Group], training: Mapping[str, int]) -> float | None:
+    """Mean of the groups' accuracies by their shares of the training examples: what Waterbirds tables call the average.
+
+    After Sagawa et al., 2020 (arXiv:1911.08731): from balanced test groups it tells the accuracy on images that are
+    distributed as in training. `training` counts the training examples of each group. None where none has a group, or
+    where one of their groups has no example in `groups`.
+    """
+    wrong = {name: count for name, count in training.items() if count < 0}
+    if wrong:
+        raise ValueError(f"training counts {wrong}; give the number of examples of each group, 0 or more")
+    shares = {name: count for name, count in training.items() if count}
+    if not shares or not shares.keys() <= groups.keys():
+        return None
+    return sum(groups[name]["accuracy"] * count for name, count in shares.items()) / sum(shares.values())
+
+
 def bin_numbers(confidence: Floats, *, bins: int) -> Integers:
     """The equal-width bin of each confidence (n): bin b holds (b / bins, (b + 1) / bins], and the first one also 0."""
     edges = np.arange(1, bins) / bins  # inner edges, each the float nearest to the fraction

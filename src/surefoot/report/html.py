@@ -18,7 +18,7 @@ from markupsafe import Markup
 from surefoot.report import figures, summary, svg, tables
 from surefoot.report.examples import Example
 from surefoot.report.records import Records, Run
-from surefoot.report.summary import Entry, Value
+from surefoot.report.summary import Entry
 
 IMAGE_BUDGET = 3_000_000  # characters of images; with them the page stays well below 5 MB
 CLASSES_SHOWN = 2_000
@@ -150,18 +150,14 @@ def _domains(comparison: Mapping[str, Any], found: Sequence[Entry]) -> list[Pane
 
 
 def _groups(comparison: Mapping[str, Any], found: Sequence[Entry]) -> list[Panel]:
-    home = comparison["home"]
-    groups = comparison["rows"][0]["splits"][home]["groups"]
-
-    def accuracy(group: str) -> Value:
-        return lambda row: row["splits"][home]["groups"].get(group, {}).get("accuracy")
-
+    groups = summary.groups(comparison)
+    accuracies = {group: summary.group_accuracy(comparison["home"], group) for group in groups}
     panels = []
-    most = figures.round_top(found, [accuracy(group) for group in groups])
-    for i, (group, numbers) in enumerate(groups.items()):
+    most = figures.round_top(found, list(accuracies.values()))
+    for i, (group, accuracy) in enumerate(accuracies.items()):
         title = f"Accuracy on group {group} by method"
-        figure = figures.bars(f"group-{i}", found, accuracy(group), most=most, title=title)
-        panels.append(Panel(group, f"{numbers['count']:,} images", figure))
+        figure = figures.bars(f"group-{i}", found, accuracy, most=most, title=title)
+        panels.append(Panel(group, f"{groups[group]:,} images", figure))
     return panels
 
 

@@ -12,15 +12,25 @@ def run(results: Mapping[str, Any]) -> str:
     line = f"{results['method']} (seed {results['seed']}): {percent(splits[home]['accuracy'])} % on {home}"
     if shifts:
         line += f", {percent(sum(splits[name]['accuracy'] for name in shifts) / len(shifts))} % on the shifts"
+    worst = splits[home]["worst_group_accuracy"]
+    if worst is not None:
+        line += f", {percent(worst)} % on the worst group"
     return f"{line}, trained {results['seconds']:.0f} s"
 
 
 def split(name: str, measured: Mapping[str, Any]) -> str:
-    """Size, accuracy and calibration of one split, from its entry in results.json."""
-    return (
+    """Size, accuracy and calibration of one split, from its entry in results.json; below it a line a group."""
+    first = (
         f"{name:<16} {measured['count']:>7} images  accuracy {percent(measured['accuracy'])} %  "
         f"ECE x100 {percent(measured['ece'])} (calibrated {percent(measured['ece_calibrated'])})"
     )
+    of_groups = [
+        f"  {group:<14} {numbers['count']:>7} images  accuracy {percent(numbers['accuracy'])} %"
+        for group, numbers in measured["groups"].items()
+    ]
+    joint = (("worst", measured["worst_group_accuracy"]), ("re-weighted", measured["reweighted_accuracy"]))
+    of_all = ", ".join(f"{what} {percent(value)} %" for what, value in joint if value is not None)
+    return "\n".join([first, *of_groups, *([f"  of the groups: {of_all}"] if of_all else [])])
 
 
 def tried_run(tried: Mapping[str, Any]) -> str:

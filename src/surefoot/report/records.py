@@ -168,6 +168,7 @@ def _row(run: Run) -> dict[str, Any]:
         "id_ece": home["ece"],
         "shift_ece": _mean([shift["ece"] for shift in shifts]),
         "worst_group_accuracy": home["worst_group_accuracy"],
+        "reweighted_accuracy": home.get("reweighted_accuracy"),
         "seconds": results["seconds"],
         "selected_on": results["selected_on"],
         "splits": {

@@ -113,6 +113,24 @@ def shift_accuracy(row: Mapping[str, Any]) -> float | None:
     return _number(row["shift_accuracy"])
 
 
+def worst_group(row: Mapping[str, Any]) -> float | None:
+    return _number(row["worst_group_accuracy"])
+
+
+def reweighted_accuracy(row: Mapping[str, Any]) -> float | None:
+    return _number(row["reweighted_accuracy"])
+
+
+def group_accuracy(split: str, group: str) -> Value:
+    return lambda row: _number(row["splits"][split]["groups"].get(group, {}).get("accuracy"))
+
+
+def groups(comparison: Mapping[str, Any]) -> dict[str, int]:
+    """The groups of the home test split and how many images each has."""
+    found = [row["splits"][comparison["home"]]["groups"] for row in comparison["rows"]]
+    return {name: numbers["count"] for each in found for name, numbers in each.items()}
+
+
 def shift_ece(row: Mapping[str, Any]) -> float | None:
     return _number(row["shift_ece"])
 
@@ -151,25 +169,32 @@ def headline(comparison: Mapping[str, Any]) -> list[str]:
         return [*_best_sentences(comparison, found), f"No {REFERENCE} run is part of this: what was lost is not known."]
     if not others:
         return [f"Only {REFERENCE} was run.", *_best_sentences(comparison, found)]
-    if not comparison["shifts"]:
+    if not comparison["shifts"] and reference.estimate(worst_group) is None:
         changes = [(difference(entry, reference, id_accuracy), entry) for entry in others]
         known = [(change, entry) for change, entry in changes if change is not None]
         best = [f"{e.name} {_words(c, home)}, against {REFERENCE}." for c, e in sorted(known, key=_first)[-1:]]
-        return [*best, "The task has no shifts, so nothing says how robust the methods are."]
+        return [*best, "The task has no shifts and no groups, so nothing says how robust the methods are."]
+    robust, elsewhere = _measure_of_robustness(comparison)
     moved = [
         (gain, shift, entry)
         for entry in others
         for gain in [difference(entry, reference, id_accuracy)]
-        for shift in [difference(entry, reference, shift_accuracy)]
+        for shift in [difference(entry, reference, robust)]
         if gain is not None and shift is not None
     ]
-    return _trade(moved, home=home, count=len(comparison["shifts"]))
+    return _trade(moved, home=home, shifts=elsewhere)
 
 
-def _trade(moved: Sequence[tuple[float, float, Entry]], *, home: str, count: int) -> list[str]:
+def _measure_of_robustness(comparison: Mapping[str, Any]) -> tuple[Value, str]:
+    """The accuracy on the shifts, or on the worst group where there are none, and what to call it."""
+    if not comparison["shifts"]:
+        return worst_group, "the worst group"
+    return shift_accuracy, "the shifts" if len(comparison["shifts"]) > 1 else "the shift"
+
+
+def _trade(moved: Sequence[tuple[float, float, Entry]], *, home: str, shifts: str) -> list[str]:
     if not moved:
         return [f"Accuracies are missing, so no method can be set against {REFERENCE}."]
-    shifts = "the shifts" if count > 1 else "the shift"
     traded = [item for item in moved if item[0] > 0 > item[1]]
     kept = [item for item in moved if item[0] >= 0 and item[1] >= 0 and item[0] + item[1] > 0]
     sentences = []
@@ -205,7 +230,8 @@ def _words(points: float, where: str) -> str:
 
 def _best_sentences(comparison: Mapping[str, Any], found: Sequence[Entry]) -> list[str]:
     sentences = []
-    for value, where in ((id_accuracy, comparison["home"]), (shift_accuracy, "the shifts")):
+    measures = ((id_accuracy, comparison["home"]), (shift_accuracy, "the shifts"), (worst_group, "the worst group"))
+    for value, where in measures:
         best = _extreme(found, value, sign=1)
         if best:
             verb = "is best" if len(found) > 1 else "has"
@@ -234,12 +260,15 @@ def facts(comparison: Mapping[str, Any]) -> list[Fact]:
         chosen.append(Fact(f"Best on {home}", f"{percent(best[0])} %", best[1].name))
     if best := _extreme(found, shift_accuracy, sign=1):
         chosen.append(Fact("Best on the shifts, mean", f"{percent(best[0])} %", best[1].name))
+    if best := _extreme(found, worst_group, sign=1):
+        chosen.append(Fact("Best on the worst group", f"{percent(best[0])} %", best[1].name))
     if reference:
+        measures = [*((name, split_accuracy(name)) for name in (home, *shifts)), ("the worst group", worst_group)]
         changes = [
             (change, entry.name, name)
             for entry in found
-            for name in (home, *shifts)
-            if not is_reference(entry) and (change := difference(entry, reference, split_accuracy(name))) is not None
+            for name, value in measures
+            if not is_reference(entry) and (change := difference(entry, reference, value)) is not None
         ]
         if changes and min(changes)[0] < 0:
             change, method, name = min(changes)

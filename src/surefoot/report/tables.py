@@ -23,7 +23,10 @@ Mark = Literal["", "best", "second"]
 Better = Literal["high", "low", "neither"]
 
 ACCURACY, ECE, GROUP, COST = "Accuracy, %", "ECE ×100", "Groups, %", "Time, s"
+REWEIGHTED = "Re-weighted: the mean of the groups by their shares of the training images."
 UNITS = "Accuracy and groups in %, ECE ×100, training in seconds"
+EACH_SHIFT, EACH_GROUP = "Accuracy on each shift (%)", "Accuracy on each group (%)"
+GROUPS_SHOWN = 12  # of more groups only the worst
 NAME_WIDTH, LABEL_WIDTH, SHORT = 18, 11, 6  # of the terminal's columns, in characters
 MARKDOWN_SPECIAL = re.compile(r"[\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w)")
 
@@ -37,7 +40,7 @@ class Column:
     decimals: int
     better: Better
     key: bool = False  # one of the few columns that show an interval where space is short
-    shift: bool = False  # the accuracy on one shift
+    apart: str = ""  # the title of the table in which it stands where space is short
 
     @property
     def name(self) -> str:
@@ -89,20 +92,25 @@ def caption(comparison: Mapping[str, Any]) -> str:
 def _columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
     home, shifts = comparison["home"], comparison["shifts"]
 
-    def accuracy(label: str, value: Value, *, key: bool = False, shift: bool = False) -> Column:
-        return Column(ACCURACY, label, value, factor=100, decimals=1, better="high", key=key, shift=shift)
+    def accuracy(label: str, value: Value, *, group: str = ACCURACY, key: bool = False, apart: str = "") -> Column:
+        return Column(group, label, value, factor=100, decimals=1, better="high", key=key, apart=apart)
 
     columns = [accuracy(f"{home} (ID)", summary.id_accuracy, key=True)]
     if shifts:
-        columns += [accuracy(name, summary.split_accuracy(name), shift=True) for name in shifts]
+        columns += [accuracy(name, summary.split_accuracy(name), apart=EACH_SHIFT) for name in shifts]
         columns.append(accuracy("mean shift", summary.shift_accuracy, key=True))
         columns.append(accuracy("worst shift", _field("worst_shift_accuracy")))
     columns.append(Column(ECE, "ID", _field("id_ece"), factor=100, decimals=1, better="low"))
     if shifts:
         columns.append(Column(ECE, "shifts", summary.shift_ece, factor=100, decimals=1, better="low"))
-    if any(row["worst_group_accuracy"] is not None for row in comparison["rows"]):
-        worst = _field("worst_group_accuracy")
-        columns.append(Column(GROUP, "worst group", worst, factor=100, decimals=1, better="high"))
+    groups = summary.groups(comparison)
+    if groups:
+        shown = groups if len(groups) <= GROUPS_SHOWN else ()
+        each = {name: summary.group_accuracy(home, name) for name in shown}
+        columns += [accuracy(name, value, group=GROUP, apart=EACH_GROUP) for name, value in each.items()]
+        columns.append(accuracy("worst group", summary.worst_group, group=GROUP, key=True))
+    if any(row["reweighted_accuracy"] is not None for row in comparison["rows"]):
+        columns.append(accuracy("re-weighted", summary.reweighted_accuracy, group=GROUP))
     columns.append(Column(COST, "training", _field("seconds"), factor=1, decimals=0, better="neither"))
     return tuple(columns)
 
@@ -133,7 +141,7 @@ def marks(values: Sequence[float | None], *, better: Better) -> list[Mark]:
 
 @dataclass(frozen=True)
 class TerminalTable:
-    """A rich renderable: one table where it fits, else the summary first and the shifts below it.
+    """A rich renderable: one table where it fits, else the summary first, the shifts and the groups below it.
 
     Where there is no terminal to show bold and underlined, a star and a plus take their place.
     """
@@ -167,10 +175,10 @@ def _pieces(whole: Table, *, width: int, plain: bool) -> list[tuple[str, list[in
     everything = list(range(len(whole.columns)))
     if len(_fitting(whole, everything, width=width, plain=plain)) == 1:
         return [(UNITS, everything)]
-    shifts = [i for i, column in enumerate(whole.columns) if column.shift]
-    rest = [i for i in everything if i not in shifts]
-    parts = [(UNITS, rest), ("Accuracy on each shift (%)", shifts)]
-    return [(title, fit) for title, part in parts for fit in _fitting(whole, part, width=width, plain=plain)]
+    parts: dict[str, list[int]] = {UNITS: []}
+    for i, column in enumerate(whole.columns):
+        parts.setdefault(column.apart or UNITS, []).append(i)
+    return [(title, fit) for title, part in parts.items() for fit in _fitting(whole, part, width=width, plain=plain)]
 
 
 def _fitting(whole: Table, columns: Sequence[int], *, width: int, plain: bool) -> list[list[int]]:
@@ -220,7 +228,8 @@ def markdown(comparison: Mapping[str, Any], *, notes: Sequence[str] = ()) -> str
         " ".join(escape_markdown(sentence) for sentence in summary.headline(comparison)),
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
         f"{escape_markdown(whole.caption)}. **Bold**: best, *italic*: second best. ID: the home domain's test images; "
-        "ECE: expected calibration error, on the shifts their mean.",
+        "ECE: expected calibration error, on the shifts their mean."
+        + (f" {REWEIGHTED}" if any(column.value is summary.reweighted_accuracy for column in whole.columns) else ""),
         *(escape_markdown(note) for note in (*summary.notes(comparison), *notes)),
     ]
     return "\n\n".join(lines) + "\n"

@@ -32,7 +32,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from surefoot.data.manifest import read_table
+from surefoot.data.manifest import PromptNames, read_table
 from surefoot.data.partition import Partition, make_task
 from surefoot.data.task import Task, TaskSource
 
@@ -60,6 +60,7 @@ class Folder(TaskSource):
         split_seed: Annotated[int, Field(ge=0)] = 0
         templates: tuple[str, ...] = TEMPLATES  # where classes.yaml gives none
         contexts: tuple[str, ...] = CONTEXTS
+        prompt_names: PromptNames = "name"  # what sentences call a class: its name, its synonyms, or both
 
         @model_validator(mode="after")
         def _something_is_left(self) -> Self:
@@ -81,4 +82,11 @@ class Folder(TaskSource):
         partition = Partition(config.home, config.validation_fraction, config.test_fraction, config.split_seed)
         table = read_table(config.root, images=config.images)
         name = Path(config.root).expanduser().resolve().stem
-        return make_task(name, table, partition, templates=config.templates, contexts=config.contexts)
+        return make_task(
+            name,
+            table,
+            partition,
+            templates=config.templates,
+            contexts=config.contexts,
+            prompt_names=config.prompt_names,
+        )
