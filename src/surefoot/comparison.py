@@ -21,7 +21,7 @@ from surefoot.data.task import Split, Task
 from surefoot.run import NO_SETTINGS, Parts, Run, on_first_rank, train_with
 from surefoot.run_folder import RunFolder, as_json
 
-METHODS = ("zero_shot", "linear_probe", "fine_tune", "lp_ft", "wise_ft", "flyp")
+METHODS = ("zero_shot", "fine_tune", "wise_ft", "flyp", "car_ft", "lipsum_ft", "carot", "star_ft")
 BASELINE, CURVE = "zero_shot", "fine_tune"  # the curve of their blends is drawn, images that changed sides are shown
 EXAMPLES = 12  # of each kind, lost and gained
 THUMBNAIL = 96  # pixels
