@@ -185,7 +185,7 @@ def evaluate(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison, or of runs.")]) -> None:
-    """Print the table of finished runs and write report.html, report.md and report.csv beside them.
+    """Print the table of finished runs and write report.html, .md, .csv and scatter.svg beside them.
 
     Example: surefoot report runs/demo
     """

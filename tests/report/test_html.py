@@ -1,6 +1,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 
@@ -126,12 +127,21 @@ def test_a_task_without_shifts_groups_and_examples_still_has_a_page(tmp_path, ma
     assert "Home against shifts" not in text
 
 
-def test_the_three_files_are_written_and_an_unfinished_run_changes_none(tmp_path, make_sample):
+def test_the_files_are_written_and_an_unfinished_run_changes_none(tmp_path, make_sample):
     folder = make_sample(tmp_path, seeds=1)
     assert write_report(folder) == folder / "report.html"
-    before = {name: (folder / name).read_text() for name in ("report.html", "report.md", "report.csv")}
+    before = {name: (folder / name).read_text() for name in ("report.html", "report.md", "report.csv", "scatter.svg")}
     (folder / "flyp" / "seed-0" / "results.json").unlink()
     with pytest.raises(ValueError, match="flyp/seed-0"):
         write_report(folder)
     assert {name: (folder / name).read_text() for name in before} == before
     assert not list(folder.glob(".*"))
+
+
+def test_the_scatter_is_a_picture_of_its_own_with_names_as_text(tmp_path, make_results, make_run):
+    make_run(tmp_path, make_results("zero_shot", (0.68, 0.5), shifts=("solid",)))
+    make_run(tmp_path, make_results("<b>&mine", (0.75, 0.4), shifts=("solid",)))
+    write_report(tmp_path)
+    root = ElementTree.parse(tmp_path / "scatter.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "<b>&mine" in {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}

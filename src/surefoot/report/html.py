@@ -52,7 +52,7 @@ def html(records: Records) -> str:
     comparison = records.comparison
     found = summary.entries(comparison)
     shown, hidden = _within_budget(records.examples)
-    script, style = _asset("page.js"), _asset("page.css")
+    script, style = asset("page.js"), asset("page.css")
     environment = Environment(
         loader=PackageLoader("surefoot.report", "page"),
         autoescape=True,
@@ -101,7 +101,8 @@ def breakable(name: str, least: int = 0) -> Markup:
     return Markup("<wbr>").join(parts)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a file of the page."""
     return resources.files("surefoot.report").joinpath("page", name).read_text(encoding="utf-8")
 
 

@@ -68,6 +68,14 @@ def figure(key: str, *, width: float, height: float, title: str, description: st
     ).format(width=width, height=height, key=key, title=title, description=description, parts=Markup("").join(parts))
 
 
+def standalone(drawn: Markup, *, style: str) -> str:
+    """A figure as a file of its own, with the page's style and a ground in its paper's colour."""
+    ground = '<rect width="100%" height="100%" style="fill: var(--paper)"/>'
+    head, rest = str(drawn).split("</desc>", 1)
+    head = head.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return f"{head}</desc><style>{style}</style>{ground}{rest}\n"
+
+
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
     pattern = '<line x1="{:.4g}" y1="{:.4g}" x2="{:.4g}" y2="{:.4g}" class="{}"/>'
     return Markup(pattern).format(x1, y1, x2, y2, style)
