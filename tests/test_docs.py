@@ -124,7 +124,7 @@ def test_the_page_of_a_plugin_names_what_it_recommends(section: str, name: str) 
     folder, base = PLUGINS[section]
     plugin: Any = plugins.find(folder, name, base=base)
     text = (DOCS / folder / f"{name}.md").read_text(encoding="utf-8")
-    told = {option: float(value) for option, value in re.findall(r"`([a-z]+\.\w+)=([\d.e-]+)`", text)}
+    told = {option: float(value) for option, value in re.findall(r"`((?:\w+\.)?[a-z]+\.\w+)=([\d.e-]+)`", text)}
     for option, value in plugin.recommended.items():
         assert told.get(option) == value, f"{option}={value} is recommended, but the page does not say so"
 

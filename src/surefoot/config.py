@@ -92,10 +92,11 @@ def resolve(settings: Settings) -> RunConfig:
     recommended: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for part, choice in choices.items():  # a later part's recommendation wins over an earlier one's
         for name, value in choice.plugin.recommends(choice.options).items():  # type: ignore[attr-defined]
-            section, _, option = name.partition(".")
+            *only_for, section, option = name.split(".")
             if section not in SECTIONS:
                 raise ValueError(f"{part} {choice.name!r} recommends {name}; it can those of {', '.join(SECTIONS)}")
-            recommended[section][option] = value
+            if not only_for or ".".join(only_for) == choices["method"].name.partition("+")[0]:
+                recommended[section][option] = value
     sections = {
         name: check(model, name, {**recommended[name], **_as_section(nested, name)}) for name, model in SECTIONS.items()
     }
