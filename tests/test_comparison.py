@@ -102,3 +102,5 @@ def test_a_setting_under_a_methods_name_is_for_its_runs_alone() -> None:
     assert (plain.engine.lr, composed.engine.lr) == (0.5, 0.25)
     assert composed.method.to_dict()["options"] == {"kd": {"weight": 3}}
     assert plain.method.to_dict()["label_smoothing"] == 0.1
+    unused = config_of({**settings, "ema.momentum": 0.5}, "fine_tune", 0, methods=methods)
+    assert unused == plain

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot import report
+from surefoot import plugins, report
 from surefoot.blending import zero_shot_curve
 from surefoot.checkpoint import disk_errors, write_text
 from surefoot.config import SECTIONS, RunConfig, Settings, flatten, resolve
@@ -70,9 +70,10 @@ def compare(
 def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[str]) -> RunConfig:
     """The config of one run: the shared settings, and over them those under the method's own name.
 
-    "wise_ft.alpha" is an option of that method alone, "wise_ft.engine.lr" a setting for its runs alone.
+    "wise_ft.alpha" is an option of that method alone, "wise_ft.engine.lr" a setting for its runs alone; those of methods
+    that are not compared are left out, so that one file of settings serves any choice of methods.
     """
-    others = tuple(f"{other}." for other in methods if other != method)
+    others = tuple(f"{other}." for other in {*methods, *plugins.names("methods")} - {method})
     shared = {name: value for name, value in flatten(settings) if not name.startswith((*others, f"{method}."))}
     own = {}
     for name, value in flatten(settings):

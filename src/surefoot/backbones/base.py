@@ -167,8 +167,8 @@ class Backbone(nn.Module, ABC):
 class BackboneSource(ABC):
     """Base of the plug-ins in `backbones/`: one subclass a file, its options in the nested Config.
 
-    `recommended` holds settings ("engine.lr": 3e-4) that apply to this backbone unless the user sets them, also those of
-    one method and compositions based on it ("flyp.engine.lr": 1e-4).
+    `recommended` holds settings ("engine.lr": 3e-4) that apply to this backbone unless the user sets them, also
+    those of one method and compositions based on it ("flyp.engine.lr": 1e-4).
     """
 
     class Config(BaseModel):
