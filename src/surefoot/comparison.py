@@ -70,8 +70,8 @@ def compare(
 def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[str]) -> RunConfig:
     """The config of one run: the shared settings, and over them those under the method's own name.
 
-    "wise_ft.alpha" is an option of that method alone, "wise_ft.engine.lr" a setting for its runs alone; those of methods
-    that are not compared are left out, so that one file of settings serves any choice of methods.
+    "wise_ft.alpha" is an option of that method alone, "wise_ft.engine.lr" a setting for its runs alone; those of
+    methods that are not compared are left out, so that one file of settings serves any choice of methods.
     """
     others = tuple(f"{other}." for other in {*methods, *plugins.names("methods")} - {method})
     shared = {name: value for name, value in flatten(settings) if not name.startswith((*others, f"{method}."))}
