@@ -90,7 +90,7 @@ def steps_of(name: str, *, views: int) -> Callable[[], float]:
 
 
 def endless() -> Iterator[Batch]:
-    """The same images with other captions each time: what they are does not change what a step costs."""
+    """The same images each time: what they show does not change what a step costs."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(BATCH, 3, 224, 224, generator=draw)
     labels, index = torch.randint(CLASSES, (BATCH,), generator=draw), torch.arange(BATCH)

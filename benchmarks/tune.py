@@ -1,6 +1,6 @@
 """Tune every method on one task by the same grid, on validation at home only, and write the settings that won.
 
-    python benchmarks/tune.py runs/tune recipes/iconshift_tuned.yaml [task] [method ...]
+    python benchmarks/tune.py runs/tune benchmarks/iconshift_tuned.yaml [task] [method ...]
 
 First the learning rate, each method's own options at their defaults; then, at the rate that won, the weight of its
 regulariser (or what stands in its place), a third and three times the default. Accuracy on validation decides; of

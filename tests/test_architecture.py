@@ -19,6 +19,7 @@ RANKS = {
     "evaluation.metrics": 0,
     "plugins": 0,
     "options": 0,
+    "permissions": 0,
     "data": 1,
     "pretrained": 1,
     "tasks": 2,
@@ -54,6 +55,7 @@ ALLOWED = {  # what a part may import from outside, beside the standard library
     "evaluation.metrics": {"numpy"},
     "plugins": set(),
     "options": {"pydantic"},
+    "permissions": set(),
     "report": {"numpy", "jinja2", "markupsafe", "rich"},
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if "assets" not in path.parts)

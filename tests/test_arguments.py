@@ -27,7 +27,7 @@ def test_an_option_without_a_value_at_the_end_is_refused() -> None:
 
 
 def test_named_options_that_were_not_given_are_left_out() -> None:
-    chosen = {"task": "", "backbone": "tiny", "seed": -1}
+    chosen = {"task": "", "backbone": "tiny", "seed": None}
     assert settings_of(None, "", chosen) == {"backbone": "tiny"}
 
 
@@ -89,3 +89,9 @@ def test_the_words_of_a_blend_are_its_options() -> None:
 def test_the_command_line_imports_no_torch_to_read_its_words() -> None:
     code = "import sys, surefoot.arguments; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("word", "meant"), [("--ouput=x", "--output"), ("--metods=flyp", "--methods")])
+def test_a_misspelt_option_names_the_one_that_is_meant(word: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean {meant}"):
+        settings_of([word], "", {})

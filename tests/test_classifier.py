@@ -355,3 +355,17 @@ def test_a_backbone_alone_is_no_classifier(clip_folder: Path, tmp_path: Path) ->
     shutil.copytree(clip_folder, tmp_path / "clip")
     with pytest.raises(ValueError, match="is no saved classifier"):
         Classifier.from_pretrained(tmp_path / "clip")
+
+
+def test_predicting_leaves_an_image_in_memory_as_it_is(classifier: Classifier, tmp_path: Path) -> None:
+    Image.new("RGB", (800, 600), (200, 30, 30)).save(tmp_path / "big.jpg")
+    with Image.open(tmp_path / "big.jpg") as image:
+        classifier.predict([image])
+        assert image.size == (800, 600)
+
+
+def test_others_may_read_a_saved_classifier(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    classifier.save_pretrained(tmp_path / "classifier")
+    modes = {file.stat().st_mode for file in (tmp_path / "classifier").iterdir()}
+    assert modes == {(tmp_path / "new").stat().st_mode}

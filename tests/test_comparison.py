@@ -104,3 +104,9 @@ def test_a_setting_under_a_methods_name_is_for_its_runs_alone() -> None:
     assert plain.method.to_dict()["label_smoothing"] == 0.1
     unused = config_of({**settings, "ema.momentum": 0.5}, "fine_tune", 0, methods=methods)
     assert unused == plain
+
+
+@pytest.mark.parametrize(("setting", "meant"), [("method", "--methods"), ("seed", "--seeds")])
+def test_what_is_for_one_run_is_refused(setting: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is for one run; a comparison takes {meant}"):
+        config_of({setting: "1"}, "fine_tune", 0, methods=METHODS)

@@ -10,7 +10,7 @@ import torch
 
 from surefoot.classifier import Classifier, Head
 from surefoot.data.prompts import Prompts
-from surefoot.measuring import evaluate, evaluate_by_text
+from surefoot.measuring import evaluate, evaluate_by_text, refuse_training
 from surefoot.run import Run, load_task, train
 from surefoot.run_folder import RunFolder
 
@@ -113,3 +113,9 @@ def test_measuring_leaves_the_run_as_it_is(runs: dict[str, Run], elsewhere: dict
     evaluate_by_text(folder.path, elsewhere)
     evaluate_by_text(folder.classifier, elsewhere)
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("setting", ["method", "backbone", "engine.lr"])
+def test_settings_of_training_are_refused_on_the_command_line(setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting}: it is a setting of training"):
+        refuse_training({"task": "iconshift", "engine.devices": 1, setting: "1"})

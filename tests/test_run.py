@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from surefoot.data.images import UnreadableImage
-from surefoot.run import train
+from surefoot.run import load_task, train
 
 
 def test_a_broken_test_image_is_told_before_training_and_its_removal_is_accepted(
@@ -33,3 +33,7 @@ def test_what_could_not_be_built_leaves_no_folder_that_refuses_the_next_try(
     with pytest.raises(ValueError, match="model of type 'siglip'"):
         train(tmp_path / "run", {**quick, "backbone": str(tmp_path / "model")})
     assert train(tmp_path / "run", {**quick, "method": "zero_shot"}).results["method"] == "zero_shot"
+
+
+def test_a_folder_of_images_is_a_task_by_its_path(squares: Path) -> None:
+    assert load_task(str(squares)).fingerprint() == load_task("folder", options={"root": str(squares)}).fingerprint()

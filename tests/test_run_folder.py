@@ -152,3 +152,10 @@ def test_differences_are_dotted_names_with_both_values() -> None:
 
 def test_json_keeps_letters_as_they_are() -> None:
     assert as_json({"class": "Bär"}) == '{\n "class": "Bär"\n}\n'
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no zip file"])
+def test_damaged_predictions_are_named_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "predictions.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"predictions\.npz is damaged or missing .*; remove the folder and run again"):
+        RunFolder(tmp_path).predictions()

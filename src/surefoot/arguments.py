@@ -1,21 +1,37 @@
 """What the words of a command line mean: settings, and lists of numbers. Imports nothing heavy until it is needed."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from surefoot.blending import BlendOptions
 
 
+OPTIONS = ("task", "root", "backbone", "method", "methods", "seed", "seeds", "output", "config", "json", "by-text")
+SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
+
+
 def settings_of(words: Sequence[str] | None, config: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML file's settings, then the named options that were given, then `section.option=value` words.
 
-    An empty text or -1 in `chosen` is an option that was not given. `--a.b value` is read as `a.b=value`.
+    An empty text or None in `chosen` is an option that was not given. `--a.b value` is read as `a.b=value`.
     """
     from surefoot.config import parse_settings, read_yaml
 
-    given = {name: value for name, value in chosen.items() if value not in ("", -1)}
+    for word in words or ():
+        name = word.removeprefix("--").partition("=")[0]
+        near = difflib.get_close_matches(name, OPTIONS, n=1)
+        if word.startswith("--") and near and "." not in name and name not in SINGLE:
+            raise ValueError(f"--{name}: there is no such option here; did you mean --{near[0]}?")
+    given = {name: value for name, value in chosen.items() if value not in ("", None)}
     return {**(read_yaml(config) if config else {}), **given, **parse_settings(_joined(list(words or [])))}
+
+
+def folder_name(task: str, default: str) -> str:
+    """What to call the folder of runs on a task: its name, or that of the folder or file with the user's images."""
+    return Path(task).expanduser().resolve().stem if task else default
 
 
 def whole_numbers(option: str, text: str) -> list[int]:

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from surefoot.permissions import as_new
+
 FILE = "state.safetensors"
 MODEL, OPTIMIZER = "method.", "optimizer."
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -42,6 +44,7 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         write(partial)
         with partial.open("r+b") as file:  # Windows flushes only what may be written
             os.fsync(file.fileno())
+        as_new(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -24,12 +24,11 @@ from torch.nn import functional as F
 from surefoot.backbones.base import Backbone, evaluating, load_backbone, unit
 from surefoot.data import images as pictures
 from surefoot.data.prompts import Prompts
+from surefoot.permissions import as_new
 
 Convention = Literal["scaled", "unit", "linear"]
 
-FORMAT = 1  # of the two files:
-CARD = "surefoot.json"
-HEAD = "head.safetensors"
+FORMAT, CARD, HEAD = 1, "surefoot.json", "head.safetensors"  # format of the two files
 
 
 class Head(nn.Module):
@@ -186,6 +185,7 @@ class Classifier(nn.Module):
             head = {name: value.detach().cpu().contiguous() for name, value in self.head.state_dict().items()}
             save_file(head, partial / HEAD, metadata={"format": "pt"})
             (partial / CARD).write_text(card, encoding="utf-8")
+            as_new(*(file for file in partial.rglob("*") if file.is_file()))
             if folder.exists():
                 folder.rename(before)
             partial.rename(folder)
@@ -247,7 +247,7 @@ class Classifier(nn.Module):
 def _read(image: str | Path | Image.Image, spec: pictures.ImageSpec) -> Tensor:
     """An image through the evaluation transform: uint8 (3, S, S)."""
     if isinstance(image, Image.Image):
-        opened = pictures.Opened(image)
+        opened = pictures.Opened(image.copy())  # decoding may shrink it in place
     else:
         opened = pictures.open_image(Path(image).read_bytes(), name=str(image))
     return pictures.to_tensor(pictures.evaluation_view(opened, spec))

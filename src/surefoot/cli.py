@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from surefoot import prompts_command
-from surefoot.arguments import blend_options_of, settings_of, whole_numbers
+from surefoot.arguments import blend_options_of, folder_name, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
 
 app = typer.Typer(
@@ -60,7 +60,9 @@ def train(
     root: Root = "",
     backbone: Backbone = "",
     method: Annotated[str, typer.Option(help="Name of a method.")] = "",
-    seed: Annotated[int, typer.Option(help="Draws the order, the crops and the captions.", show_default="0")] = -1,
+    seed: Annotated[
+        int | None, typer.Option(help="Draws the order, the crops and the captions.", show_default="0")
+    ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Run folder.", show_default="runs/TASK-METHOD-SEED")
     ] = "",
@@ -80,7 +82,8 @@ def train(
         from surefoot.report import lines
         from surefoot.run import train
 
-        run = train(output or f"runs/{resolved.task.name}-{resolved.method.name}-{resolved.seed}", wanted)
+        name = folder_name(resolved.task.options.model_dump().get("root", ""), resolved.task.name)
+        run = train(output or f"runs/{name}-{resolved.method.name}-{resolved.seed}", wanted)
         _say(lines.run(run.results))
         _say(f"Written to {run.folder}")
 
@@ -93,7 +96,9 @@ def compare(
     backbone: Backbone = "",
     methods: Annotated[str, typer.Option(help="Names with commas between.", show_default="the default list")] = "",
     seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0",
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder of the comparison.")] = "runs/demo",
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder.", show_default="runs/demo, or runs/TASK of another task")
+    ] = "",
     config: Config = "",
 ) -> None:
     """Train several methods under the same settings, print the table and write the report page.
@@ -111,6 +116,7 @@ def compare(
         chosen_seeds = whole_numbers("seeds", seeds)
         for name in names:
             config_of(wanted, name, chosen_seeds[0], methods=names)
+        output = output or (f"runs/{folder_name(wanted['task'], '')}" if "task" in wanted else "runs/demo")
     with exit_codes():
         from surefoot import report
         from surefoot.comparison import compare
@@ -169,10 +175,11 @@ def evaluate(
     with usage_errors():
         wanted = settings_of(settings, "", {"task": task, "task.root": root})
         from surefoot.config import resolve
+        from surefoot.measuring import evaluate, evaluate_by_text, refuse_training
 
         resolve(wanted)
+        refuse_training(wanted)
     with exit_codes():
-        from surefoot.measuring import evaluate, evaluate_by_text
         from surefoot.report import lines
 
         splits = (evaluate_by_text if by_text else evaluate)(classifier, wanted)

@@ -74,7 +74,14 @@ def config_of(settings: Settings, method: str, seed: int, *, methods: Sequence[s
     methods that are not compared are left out, so that one file of settings serves any choice of methods.
     """
     others = tuple(f"{other}." for other in {*methods, *plugins.names("methods")} - {method})
-    shared = {name: value for name, value in flatten(settings) if not name.startswith((*others, f"{method}."))}
+    refused = {"method": "--methods", "method.name": "--methods", "seed": "--seeds"}
+    if odd := [name for name, _ in flatten(settings) if name in refused]:
+        raise ValueError(f"{odd[0]} is for one run; a comparison takes {refused[odd[0]]}")
+    shared = {
+        name: value
+        for name, value in flatten(settings)
+        if not name.startswith((*others, f"{method}.")) and "+" not in name.partition(".")[0]
+    }
     own = {}
     for name, value in flatten(settings):
         if name.startswith(f"{method}."):

@@ -88,14 +88,16 @@ def resolve(settings: Settings) -> RunConfig:
     if odd:
         known = [*PLUGINS, *SECTIONS, "seed"]
         raise ValueError("\n".join(unknown(name, nested[name], known) for name in sorted(odd)))
-    choices = {part: _choice(part, nested.get(part, {})) for part in PLUGINS}
+    choices = {part: choose(part, nested.get(part, {})) for part in PLUGINS}
+    method: Any = choices["method"]
+    kind = method.plugin.settings_of(method.options, method.name)
     recommended: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for part, choice in choices.items():  # a later part's recommendation wins over an earlier one's
         for name, value in choice.plugin.recommends(choice.options).items():  # type: ignore[attr-defined]
             *only_for, section, option = name.split(".")
             if section not in SECTIONS:
                 raise ValueError(f"{part} {choice.name!r} recommends {name}; it can those of {', '.join(SECTIONS)}")
-            if not only_for or ".".join(only_for) == choices["method"].name.partition("+")[0]:
+            if not only_for or ".".join(only_for) == kind:
                 recommended[section][option] = value
     sections = {
         name: check(model, name, {**recommended[name], **_as_section(nested, name)}) for name, model in SECTIONS.items()
@@ -162,7 +164,7 @@ def flatten(settings: Settings) -> Iterable[tuple[str, Any]]:
             yield str(name), value
 
 
-def _choice(part: str, given: Mapping[str, Any]) -> Choice:
+def choose(part: str, given: Mapping[str, Any]) -> Choice:
     """The plug-in that a name stands for, with its checked options: also a path, a hub id, or methods joined by "+"."""
     folder, base = PLUGINS[part]
     name = written = str(given.get("name", DEFAULTS[part]))

@@ -21,10 +21,11 @@ def usage_errors() -> Iterator[None]:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turns failures into a message on standard error and an exit code."""
-    from surefoot.interruption import Interrupted
+    from surefoot.interruption import Interrupted, stopped_by_signal
 
     try:
-        yield
+        with stopped_by_signal():
+            yield
     except (Interrupted, KeyboardInterrupt) as stop:
         _fail(stop if str(stop) else "interrupted; the same command goes on from what is saved", 130)
     except (ValueError, OSError, RuntimeError) as error:

@@ -30,3 +30,20 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stopped_by_signal() -> Iterator[None]:
+    """SIGTERM raises Interrupted inside, outside the training loop, which collects it (`stop_signals`)."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise Interrupted("interrupted; the same command goes on from what is saved")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

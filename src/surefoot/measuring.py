@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.classifier import Classifier
-from surefoot.config import Settings, resolve
+from surefoot.config import RunConfig, Settings, flatten, resolve
+from surefoot.data.images import UnreadableImage
 from surefoot.data.prompts import Prompts
+from surefoot.evaluation.evaluate import Evaluation
 from surefoot.run import NO_SETTINGS, Parts, evaluate_with
 from surefoot.run_folder import classifier_folder
+
+MACHINE = ("accelerator", "devices", "nodes", "precision")  # what of section engine measuring uses
 
 
 def evaluate(classifier: str | Path | Classifier, settings: Settings = NO_SETTINGS) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def evaluate(classifier: str | Path | Classifier, settings: Settings = NO_SETTIN
             f"(differing: {', '.join(odd[:5]) or 'the order'}). To classify by the task's class names through the "
             "classifier's own text tower, give --by-text (in Python, call surefoot.evaluate_by_text)"
         )
-    return evaluate_with(parts, config, found).splits
+    return _measured(parts, config, found).splits
 
 
 def evaluate_by_text(classifier: str | Path | Classifier, settings: Settings = NO_SETTINGS) -> dict[str, Any]:
@@ -40,7 +44,21 @@ def evaluate_by_text(classifier: str | Path | Classifier, settings: Settings = N
     backbone = _opened(classifier).backbone
     parts = Parts.build(config)
     by_text = Classifier.zero_shot(backbone, Prompts.from_task(parts.task, seed=config.seed))
-    return evaluate_with(parts, config, by_text).splits
+    return _measured(parts, config, by_text).splits
+
+
+def refuse_training(settings: Settings) -> None:
+    """ValueError for settings of training, which a finished classifier does not have any more."""
+    for name, _ in flatten(settings):
+        section, _, option = name.partition(".")
+        if section in ("method", "backbone") or (section == "engine" and option not in MACHINE):
+            raise ValueError(f"{name}: it is a setting of training; the classifier is what it is. Leave it out")
+
+
+def _measured(parts: Parts, config: RunConfig, classifier: Classifier) -> Evaluation:
+    if parts.broken_images:
+        raise UnreadableImage(parts.broken_images)
+    return evaluate_with(parts, config, classifier)
 
 
 def _opened(classifier: str | Path | Classifier) -> Classifier:

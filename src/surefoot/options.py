@@ -33,5 +33,5 @@ def unknown(name: str, value: Any, known: Iterable[str]) -> str:
     """What to say of an option that does not exist: the nearest known one, and all."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     return f"{name}={value}: there is no such option{hint} Known: {', '.join(known) or 'none'}"

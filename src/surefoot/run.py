@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from surefoot import checkpoint, plugins
+from surefoot import checkpoint
 from surefoot.backbones.base import Backbone
 from surefoot.checkpoint import TrainState
 from surefoot.classifier import Classifier
-from surefoot.config import RunConfig, Settings, check, resolve
+from surefoot.config import RunConfig, Settings, choose, resolve
 from surefoot.data.batch import Batches, DataConfig, drop_unreadable, training_batches
 from surefoot.data.held_out import HeldOutSplit
 from surefoot.data.images import UnreadableImage
 from surefoot.data.prompts import Prompts
 from surefoot.data.scan import broken_images, leakage_notes
-from surefoot.data.task import Task, TaskSource
+from surefoot.data.task import Task
 from surefoot.engine.log import metrics_file, progress_bar, tell
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
@@ -77,9 +77,9 @@ class Parts:
 
 
 def load_task(name: str = "iconshift", *, options: Settings = NO_SETTINGS) -> Task:
-    """The task `name` with its own `options`, such as {"root": "/data/pets"}."""
-    source = plugins.find("tasks", name, base=TaskSource)
-    task: Task = source(check(source.Config, "task", options)).load()
+    """The task `name`, or a folder, zip or table of your own; `options` are its own, such as {"home": "sketch"}."""
+    choice: Any = choose("task", {"name": name, **options})
+    task: Task = choice.plugin(choice.options).load()
     return task
 
 

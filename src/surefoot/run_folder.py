@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -56,8 +57,12 @@ class RunFolder:
 
     def predictions(self) -> Mapping[str, NDArray[Any]]:
         """The arrays of predictions.npz by "split.what"."""
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
+        path = self.path / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is damaged or missing ({error}); remove the folder and run again") from error
 
     def begin(
         self, config: Mapping[str, Any], data: Mapping[str, Any], *, blend: Mapping[str, Any] = NOT_BLENDED

@@ -98,7 +98,7 @@ def test_a_single_context_is_refused() -> None:
 
 
 def test_a_context_without_the_class_slot_is_refused() -> None:
-    with pytest.raises(ValueError, match="contexts has 'bright'"):
+    with pytest.raises(ValueError, match=r"'bright' must hold '\{\}' exactly once"):
         make(contexts=("a {}", "bright"))
 
 

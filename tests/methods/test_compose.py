@@ -11,7 +11,7 @@ from surefoot.backbones.base import Frozen, load_backbone
 from surefoot.config import resolve
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
-from surefoot.methods._parts import term_names
+from surefoot.methods._parts import term_names, term_of
 from surefoot.methods.base import Method, Progress
 from surefoot.methods.compose import Compose
 from surefoot.run import build_method, load_task
@@ -75,8 +75,10 @@ def test_a_base_with_one_term_is_that_method_bit_for_bit(
 
 @pytest.mark.parametrize("base", BASES)
 def test_any_base_takes_any_terms_together(base: str) -> None:
-    terms = [name for name in term_names() if name != base]
-    assert {"car_ft", "lipsum_ft", "star_ft", "kd", "l2_sp"} <= set(terms)
+    trained = alone(base).trained
+    weights_train = any(prefix.startswith("backbone.") for prefix in trained)
+    terms = [name for name in term_names() if name != base and (weights_train or not term_of(name).holds_weights)]
+    assert {"car_ft", "lipsum_ft", "star_ft", "kd"} <= set(terms)
     method = make(base, *terms)
     found = method(batch(view=0 if method.stages[0].augment else -1), Progress(1, 10, 0, 2))
     assert all(value.isfinite() for value in found.values())
@@ -85,13 +87,16 @@ def test_any_base_takes_any_terms_together(base: str) -> None:
     assert {name: found[name].item() for name in own} == {name: value.item() for name, value in own.items()}
 
 
-def test_student_and_teacher_run_once_however_many_terms_there_are() -> None:
-    method = make("flyp", "car_ft", "lipsum_ft", "star_ft", "kd")
+@pytest.mark.parametrize("base", ["flyp", "fine_tune", "car_ft", "kd", "star_ft", "carot"])
+def test_student_and_teacher_run_once_however_many_terms_there_are(base: str) -> None:
+    method = make(base, *(name for name in ("car_ft", "lipsum_ft", "star_ft", "kd") if name != base))
     teachers = {part for part in method.modules() if isinstance(part, Frozen)}
     assert len(teachers) == 1
     passes: Counter[str] = Counter()
     method.backbone.image.patches.register_forward_hook(lambda *_: passes.update(["student"]))
-    teachers.pop().module.image.patches.register_forward_hook(lambda *_: passes.update(["teacher"]))
+    copied = teachers.pop().module
+    tower = copied.image if hasattr(copied, "image") else copied.tower
+    tower.patches.register_forward_hook(lambda *_: passes.update(["teacher"]))
     method(batch(), Progress(0, 10, 0, 2))
     assert passes == {"student": 1, "teacher": 1}
 
@@ -140,6 +145,29 @@ def test_the_bases_settings_are_recommended() -> None:
 def test_a_wrong_part_is_an_error_that_names_it(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         resolve(settings)
+
+
+@pytest.mark.parametrize(
+    ("base", "term", "message"),
+    [
+        ("zero_shot", "kd", r"method\.base: it trains no tower"),
+        ("linear_probe", "kd", r"method\.base: it trains no tower"),
+        ("r_adapter", "l2_sp", r"method\.terms: 'l2_sp' holds the towers' own weights"),
+    ],
+)
+def test_a_term_that_could_not_act_is_refused(base: str, term: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(base, term)
+
+
+def test_an_error_of_a_part_names_its_option_in_the_composition() -> None:
+    with pytest.raises(ValueError, match=r"method\.car_ft\.contexts: there is one context only"):
+        make("flyp", "car_ft", car_ft={"contexts": ["a {}"]})
+
+
+def test_compose_takes_the_settings_that_are_recommended_to_its_base() -> None:
+    long = {"method": "compose", "method.base": "flyp", "method.terms": ["kd"]}
+    assert resolve(long).engine == resolve({"method": "flyp+kd"}).engine == resolve({"method": "flyp"}).engine
 
 
 def test_an_option_that_is_no_part_is_an_error() -> None:

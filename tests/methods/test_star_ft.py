@@ -159,7 +159,7 @@ def test_a_pool_of_one_phrase_and_an_unknown_pool_are_refused(tmp_path: Path) ->
 
 
 def test_a_template_without_the_class_slot_is_refused() -> None:
-    with pytest.raises(ValueError, match="templates has 'a photo'"):
+    with pytest.raises(ValueError, match=r"'a photo' must hold '\{\}' exactly once"):
         make(template="a photo")
 
 

@@ -249,7 +249,7 @@ def test_synonyms_that_are_wanted_but_not_there_are_an_error(tmp_path, text):
         ("classes: [cat]", r"lie outside the list of 1 classes: \['dog'\]"),
         ("classes: [cat, dog, cat]", "'cat' stands for two classes"),
         ("classes: {cta: Cat}", r"names \['Cat'\], but no label is one; labels are \['cat', 'dog'\]"),
-        ("classes: {cat: pet, dog: pet}", "'pet' stands for two classes"),
+        ("classes: {cat: pet, dog: pet}", "cat and dog are both called 'pet'"),
         ("classes: cat", "list or a map"),
         ("clases: [cat]", r"found \['clases'\]"),
         ("classes: [{name: cat, synonym: [pussy]}]", "name, synonyms and folder"),
@@ -385,3 +385,18 @@ def test_half_a_zip_is_refused(tmp_path):
     (tmp_path / "pets.zip").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not a whole zip file"):
         load(tmp_path / "pets.zip")
+
+
+def test_a_class_renamed_to_another_classes_name_is_refused(tmp_path):
+    put(tmp_path, "train/cat", "train/dog", "train/owl", count=3)
+    (tmp_path / "classes.yaml").write_text("classes: {cat: dog}\n")
+    with pytest.raises(ValueError, match="cat and dog are both called 'dog'"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_a_split_folder_without_images_is_refused(tmp_path, split):
+    put(tmp_path, "train/cat", "train/dog", count=6)
+    (tmp_path / split / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"the split folder {split} holds no image"):
+        load(tmp_path)

@@ -11,6 +11,8 @@ from surefoot.data.batch import Batch, Batches, DataConfig, evaluation_batches, 
 from surefoot.data.images import ImageSpec
 from surefoot.data.task import Split
 
+WORTH_WORKERS = 8  # batches: for fewer, processes that read images would cost more than they save
+
 
 class HeldOut:
     """Held-out batches; of this one there are none. Its length is the number of images."""
@@ -49,11 +51,11 @@ class HeldOutSplit(HeldOut):
             yield from map(self.place, batches)
 
     def shuffled(self, count: int, *, start: int) -> Iterator[Batch]:
-        with closing(self._endless(start)) as batches:
+        with closing(self._endless(start, workers=self.config.workers if count >= WORTH_WORKERS else 0)) as batches:
             yield from (self.place(batch) for batch, _ in zip(batches, range(count), strict=False))
 
-    def _endless(self, start: int) -> Batches:
-        size, seed = self.batch_size, self.seed
+    def _endless(self, start: int, *, workers: int) -> Batches:
+        size, seed, config = self.batch_size, self.seed, self.config.model_copy(update={"workers": workers})
         return training_batches(
-            self.split, self.spec, self.config, batch_size=size, seed=seed, start_step=start, augment=False
+            self.split, self.spec, config, batch_size=size, seed=seed, start_step=start, augment=False
         )

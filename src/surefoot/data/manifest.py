@@ -111,7 +111,8 @@ def read_classes(data: bytes, origin: str) -> ClassList:
         raise ValueError(f"{origin}: classes must be a list or a map, not {type(entries).__name__}")
     index: dict[str, int] = {}
     for position, entry in enumerate(classes):
-        for key in _keys_of_class(entry, origin):
+        keys = _keys_of_class(entry, origin)
+        for key in keys if complete else {str(entry["folder"])}:
             if index.setdefault(key, position) != position:
                 raise ValueError(
                     f"{origin}: {key!r} stands for two classes; each name, folder and synonym must be one's"
@@ -164,6 +165,7 @@ def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
         raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}); {LAYOUTS}")
     rows = _by_layout([tuple(path[len(base) :].split("/")[:-1]) for path in paths], paths, origin)
     split, domain, label = (list(column) for column in zip(*rows, strict=True))
+    _refuse_empty_splits(source.folders(), paths, base, origin)
     empty = _classes_without_images(source.folders(), paths)
     if empty:
         raise ValueError(
@@ -171,6 +173,16 @@ def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
             "add some, or remove these folders"
         )
     return Table(source, origin, paths, label, split, domain, [""] * len(paths), classes)
+
+
+def _refuse_empty_splits(folders: Sequence[str], paths: Sequence[str], base: str, origin: str) -> None:
+    for folder in folders:
+        name = folder[len(base) :].strip("/")
+        if name.lower() in SPLIT_NAMES and not any(path.startswith(f"{base}{name}/") for path in paths):
+            raise ValueError(
+                f"{origin}: the split folder {name} holds no image; add some, or remove the folder to have images of "
+                "train taken for it"
+            )
 
 
 def _classes_without_images(folders: Sequence[str], paths: Sequence[str]) -> list[str]:

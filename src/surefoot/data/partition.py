@@ -90,6 +90,13 @@ def name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         raise ValueError(f"{table.origin}: classes.yaml names {names[:5]}, but no label is one; labels are {found[:5]}")
     shown = {label: listed.names[listed.index[label]] if label in listed.index else label for label in found}
     classes = tuple(dict.fromkeys(shown.values()))
+    if len(classes) < len(shown):
+        twice = next(name for name in classes if list(shown.values()).count(name) > 1)
+        labels = [label for label, name in shown.items() if name == twice]
+        raise ValueError(
+            f"{table.origin}: the classes {' and '.join(labels)} are both called {twice!r}; give each its own name in "
+            "classes.yaml"
+        )
     places = {name: place for place, name in enumerate(classes)}
     return classes, np.array([places[shown[label]] for label in table.label], dtype=np.int64)
 

@@ -6,13 +6,24 @@ Tokens belong to the backbones, losses over captions to the methods.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import AfterValidator
 
 from surefoot.data.batch import Batch
 from surefoot.data.draws import CHOICE, NAME, SPURIOUS, choices
 from surefoot.data.task import Task
+
+
+def has_slot(sentence: str) -> str:
+    """The sentence. ValueError unless it holds "{}" once and no other braces."""
+    if sentence.count("{}") != 1 or sentence.count("{") != 1 or sentence.count("}") != 1:
+        raise ValueError(f"{sentence!r} must hold '{{}}' exactly once, where the class goes")
+    return sentence
+
+
+Template = Annotated[str, AfterValidator(has_slot)]
 
 DEFAULT_TEMPLATES: tuple[str, ...] = (
     "{}",

@@ -167,6 +167,8 @@ def fit(
                 torch.manual_seed(_step_seed(seed, progress, fabric.global_rank))  # dropout: equal after a resume
                 set_learning_rate(optimizer, rate)
                 terms = train_step(fabric, wrapped, wrapped_optimizer, stream, config, progress, guard)
+                if fabric.device.type == "cpu":
+                    guard.check()  # before anything else moves weights
                 method.after_step(progress)
                 method.consult(held_out, progress)
                 optimizer.zero_grad()

@@ -52,5 +52,7 @@ def check_pairs(a: Tensor, b: Tensor, names: str) -> None:
 
 def check_labels(labels: Tensor, rows: Tensor) -> None:
     """ValueError unless there is one label a row."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels is {labels!r}; give one class number a row, a tensor ({len(rows)},)")
     if labels.shape != rows.shape[:1]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}; give one class number a row, ({len(rows)},)")

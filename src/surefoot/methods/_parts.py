@@ -48,6 +48,22 @@ def collected(given: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in given.items() if "." not in name}, "options": options}
 
 
+def made_for(base: Method, name: str, options: Mapping[str, Mapping[str, Any]]) -> Term:
+    """The regulariser of the method `name` beside `base`. ValueError where it could not act, naming the option."""
+    term = term_of(name)
+    if all(prefix.startswith("head.") for prefix in base.trained):
+        raise ValueError("method.base: it trains no tower, so that there is nothing for terms to hold; choose another")
+    if term.holds_weights and not any(f"{prefix}.".startswith("backbone.") for prefix in base.trained):
+        raise ValueError(
+            f"method.terms: {name!r} holds the towers' own weights, which do not train in the base; choose terms that "
+            "look at features, such as lipsum_ft, or another base"
+        )
+    try:
+        return term(options_of(term, name, options), base.backbone, base.prompts, base.zero_shot)
+    except ValueError as error:
+        raise ValueError(str(error).replace("method.", f"method.{name}.", 1)) from error
+
+
 def widened(stage: Stage, terms: Mapping[str, Term]) -> Stage:
     """A stage of the composition's `base` in which the terms' own parameters train too, at their own rates."""
     own = {

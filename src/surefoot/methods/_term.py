@@ -89,8 +89,8 @@ class Seen:
         """Unit text features (N, D) of B sentences."""
         key = tuple(sentences)
         if key not in self._texts:
-            self._texts[key] = gather(self.backbone.encode_text(sentences))
-        return self._texts[key]
+            self._texts[key] = self.backbone.encode_text(sentences)
+        return gather(self._texts[key])  # always, as other processes may not know their sentences yet
 
     def by(self, teacher: Frozen[Any]) -> Tensor:
         """The features (B, D) that a teacher gives; it runs once, however many losses ask."""
@@ -151,8 +151,9 @@ class Term(nn.Module, ABC):
     """A regulariser: weighted loss terms that can stand beside any method's loss (`compose`).
 
     A method's file defines at most one. `smallest_batch` is 2 where the images of a batch are compared; a term's own
-    parameters, if it has any, train at `lr` times the stage's rate. `scale` is the zero-shot model's. `watched` are the
-    places in `ImageTower.parts` of what the term reads from `Seen.parts` and `Seen.parts_by`.
+    parameters, if it has any, train at `lr` times the stage's rate. `scale` is the zero-shot model's. A term that
+    `holds_weights` compares weights of the towers, and is of no use where these do not train. `watched` are the places
+    in `ImageTower.parts` of what the term reads from `Seen.parts` and `Seen.parts_by`.
     """
 
     class Config(Options):
@@ -160,6 +161,7 @@ class Term(nn.Module, ABC):
 
     smallest_batch: ClassVar[int] = 1
     lr: ClassVar[float] = 1.0
+    holds_weights: ClassVar[bool] = False
     watched: tuple[int, ...] = ()
     scale: Tensor  # ()
 

@@ -75,9 +75,25 @@ class Method(nn.Module, ABC):
         self.prompts = prompts
 
     @property
+    def trained(self) -> tuple[str, ...]:
+        """What trains in any stage: the beginnings of parameters' names."""
+        return tuple(prefix for stage in self.stages for prefix in stage.train)
+
+    @property
     def trains_text(self) -> bool:
         """Whether the text tower changes, so that its start must be kept for what compares with it (`Start`)."""
-        return any("backbone.text.".startswith(prefix) for stage in self.stages for prefix in stage.train)
+        tower = "backbone.text."
+        return any(prefix.startswith(tower) or tower.startswith(prefix) for prefix in self.trained)
+
+    @cached_property
+    def zero_shot(self) -> Start:
+        """The zero-shot model, for its own term and for those of a composition; to be asked for once `stages` stand."""
+        return Start(self.backbone, trains_text=self.trains_text)
+
+    @classmethod
+    def settings_of(cls, config: Config, name: str) -> str:  # noqa: ARG003  for methods made of others
+        """Whose settings a backbone recommends to the method called `name`."""
+        return name
 
     @classmethod
     def recommends(cls, config: Config) -> Mapping[str, Any]:  # noqa: ARG003  for methods made of others

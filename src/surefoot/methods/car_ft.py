@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surefoot.backbones.base import Backbone, unit
 from surefoot.classifier import Classifier, Convention
-from surefoot.data.prompts import Prompts
+from surefoot.data.prompts import Prompts, Template
 from surefoot.losses import context_kl
 from surefoot.methods.base import Method, Seen, Stage, Start, Term, class_cross_entropy, head_classifier, initial_head
 
@@ -25,7 +25,7 @@ class ContextTerm(Term):
     class Config(Term.Config):
         weight: NonNegativeFloat = 1.0  # of the context term; the paper's alpha
         context_source: Literal["contexts", "templates"] = "contexts"  # of the task
-        contexts: tuple[str, ...] = ()  # your own in place of the task's
+        contexts: tuple[Template, ...] = ()  # your own in place of the task's
         ctx_scale: NonNegativeFloat = 0.0  # 0: the backbone's own
 
     config: Config
@@ -62,7 +62,7 @@ class CARFT(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.term = ContextTerm(config, backbone, prompts, Start(backbone))
+        self.term = ContextTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}

@@ -26,6 +26,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 class CaRotTerm(Term):
     smallest_batch = 2
+    holds_weights = True
 
     class Config(Term.Config):
         variant: Literal["final", "v1"] = "final"
@@ -83,7 +84,7 @@ class CaRot(Method):
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
-        self.term = CaRotTerm(config, backbone, prompts, Start(backbone, trains_text=True))
+        self.term = CaRotTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         return {**contrast(seen, self.prompts), **self.term(seen)}

@@ -18,8 +18,8 @@ from surefoot.backbones.base import Backbone
 from surefoot.classifier import Classifier
 from surefoot.data.held_out import HeldOut
 from surefoot.data.prompts import Prompts
-from surefoot.methods._parts import base_of, collected, options_of, term_of, widened
-from surefoot.methods.base import Method, Progress, Seen, Start, Term
+from surefoot.methods._parts import base_of, collected, made_for, options_of, term_of, widened
+from surefoot.methods.base import Method, Progress, Seen
 
 
 class Compose(Method):
@@ -50,11 +50,7 @@ class Compose(Method):
         nn.Module.__init__(self)  # not Method's: the base holds the backbone, which has one place in a checkpoint
         self.config, self.prompts, kind = config, prompts, base_of(config.base)
         self.base: Method = kind(options_of(kind, config.base, config.options), backbone, prompts)
-        start = Start(backbone, trains_text=self.base.trains_text)
-        made: dict[str, Term] = {}
-        for name in config.terms:
-            term = term_of(name)
-            made[name.replace(".", "_")] = term(options_of(term, name, config.options), backbone, prompts, start)
+        made = {name.replace(".", "_"): made_for(self.base, name, config.options) for name in config.terms}
         self.made, self.terms = made, nn.ModuleDict(made)  # in a dict for us, in a module for torch
         self.smallest_batch = max(self.base.smallest_batch, *(term.smallest_batch for term in made.values()))
         self.selected_on = self.base.selected_on
@@ -65,6 +61,11 @@ class Compose(Method):
         assert isinstance(config, cls.Config)
         base = base_of(config.base)
         return base.recommends(options_of(base, config.base, config.options))
+
+    @classmethod
+    def settings_of(cls, config: Method.Config, name: str) -> str:  # noqa: ARG003
+        assert isinstance(config, cls.Config)
+        return config.base
 
     @property
     def backbone(self) -> Backbone:  # type: ignore[override]

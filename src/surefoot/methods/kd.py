@@ -61,7 +61,7 @@ class KD(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.term = DistillationTerm(config, backbone, prompts, Start(backbone))
+        self.term = DistillationTerm(config, backbone, prompts, self.zero_shot)
         if config.head == "unit":  # then the teacher's logits must be rounded as the student's are
             self.term.teacher_head = Head.zero_shot(backbone, prompts, convention="unit").requires_grad_(False)
 

@@ -32,6 +32,8 @@ from surefoot.weights import ema_
 
 
 class DistanceTerm(Term):
+    holds_weights = True
+
     class Config(Term.Config):
         weight: NonNegativeFloat = 0.01
         form: Literal["loss", "decoupled"] = "loss"
@@ -70,7 +72,7 @@ class L2SP(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.term = DistanceTerm(config, backbone, prompts, Start(backbone))
+        self.term = DistanceTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}

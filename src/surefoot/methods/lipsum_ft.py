@@ -72,7 +72,7 @@ class LipsumFT(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.term = RandomTextTerm(config, backbone, prompts, Start(backbone))
+        self.term = RandomTextTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         term = self.term(seen)

@@ -70,7 +70,7 @@ class MIRO(Method):
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
         self.head = initial_head(backbone, prompts, convention=config.head)
-        self.term = MutualInformationTerm(config, backbone, prompts, Start(backbone))
+        self.term = MutualInformationTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         return {"cross_entropy": class_cross_entropy(self.head(seen.raw), seen.batch.labels), **self.term(seen)}

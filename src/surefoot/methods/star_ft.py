@@ -17,7 +17,7 @@ from torch import Tensor
 from surefoot.backbones.base import Backbone, unit
 from surefoot.classifier import Classifier
 from surefoot.data.pools import read_pools
-from surefoot.data.prompts import Prompts
+from surefoot.data.prompts import Prompts, Template
 from surefoot.losses import spurious_alignment, spurious_kl
 from surefoot.methods.base import (
     Method,
@@ -42,7 +42,7 @@ class SpuriousTerm(Term):
         weight: NonNegativeFloat = 0.5  # of the spurious term in the beginning; the paper's lambda
         decay: Literal["epoch", "step", "none"] = "epoch"
         pools: Annotated[tuple[str, ...], Field(min_length=1)] = ("background",)
-        template: str = "a photo of a {}."
+        template: Template = "a photo of a {}."
 
     config: Config
 
@@ -82,12 +82,12 @@ class StarFT(Method):
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
-        self.term = SpuriousTerm(config, backbone, prompts, Start(backbone, trains_text=True))
         self.captions = replace(prompts, templates=(config.template,))
         self.stages = (Stage(train=("backbone.",)),)
         if config.base == "ce":
             self.head = initial_head(backbone, prompts, convention="scaled")
             self.stages = (Stage(train=("backbone.image.", "backbone.text.", "head.")),)
+        self.term = SpuriousTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         if self.config.base == "ce":

@@ -27,6 +27,7 @@ momenta = lru_cache(maxsize=8)(trajectory_momenta)
 
 class TracerTerm(Term):
     smallest_batch = 2
+    holds_weights = True
 
     class Config(Term.Config):
         distillation: NonNegativeFloat = 0.9  # of the next four together
@@ -77,7 +78,7 @@ class Tracer(Method):
 
     def __init__(self, config: Config, backbone: Backbone, prompts: Prompts) -> None:
         super().__init__(config, backbone, prompts)
-        self.term = TracerTerm(config, backbone, prompts, Start(backbone, trains_text=True))
+        self.term = TracerTerm(config, backbone, prompts, self.zero_shot)
 
     def losses(self, seen: Seen) -> dict[str, Tensor]:
         return {**contrast(seen, self.prompts), **self.term(seen)}
