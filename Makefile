@@ -31,6 +31,7 @@ types: $(READY)
 benchmark: $(READY)
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/demo.py --whole
 
 docs: $(READY)  # checks the pages: options, links, examples
