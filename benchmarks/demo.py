@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def bands(comparison: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
-    """What iconshift must show to be of use, in points of accuracy: a model that knows, and fine-tuning that forgets."""
+    """What iconshift must show to be of use, in points: a model that knows, and fine-tuning that forgets."""
     rows = {row["method"]: row for row in comparison["rows"]}
     zero_shot, tuned, wise = (rows[name] for name in ("zero_shot", "fine_tune", "wise_ft"))
     lost_3d = zero_shot["splits"]["emoji_3d"]["accuracy"] - tuned["splits"]["emoji_3d"]["accuracy"]
