@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from surefoot import plugins
+from surefoot.comparison import METHODS
 from surefoot.run import load_task
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +86,9 @@ def test_every_method_stands_in_its_table() -> None:
 def test_every_file_that_it_links_to_exists() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_table_of_the_demo_has_the_methods_of_the_default_comparison() -> None:
+    block = README.partition("<!-- demo:begin -->")[2].partition("<!-- demo:end -->")[0]
+    assert tuple(re.findall(r"^\| (\w+) \| \d", block, re.MULTILINE)) == METHODS
+    assert (ROOT / "docs" / "images" / "iconshift.svg").is_file()
