@@ -1,6 +1,6 @@
 """The loader against the plain Pillow chain: open, convert, crop, resize, to tensor, normalise; the same worker count.
 
-    python benchmarks/loader.py [--images 96] [--rounds 7] [--workers 2]
+    python benchmarks/loader.py [--images 384] [--rounds 5] [--workers 2]
 
 Both read the same JPEGs (noise with the spectrum of photographs, 0.2 bytes a pixel) and are timed in turns; the medians
 count. One process is measured in CPU time, which other programs on the machine disturb least; workers by the clock.
@@ -127,8 +127,8 @@ def measure(name: str, images: int, rounds: int, workers: int) -> dict[str, obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--images", type=int, default=96)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=384)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)  # the chain and the loader on equal terms: one core a process

@@ -203,7 +203,7 @@ def normalise(images: Tensor, spec: ImageSpec) -> Tensor:
     """uint8 (B, 3, H, W) -> float32 (B, 3, H, W): (value / 255 - mean) / std a channel."""
     mean = torch.tensor(spec.mean, device=images.device).mul(255).view(3, 1, 1)
     std = torch.tensor(spec.std, device=images.device).mul(255).view(3, 1, 1)
-    return images.sub(mean).div_(std)
+    return images.to(torch.float32, copy=True).sub_(mean).div_(std)  # uint8 minus float is 10 times slower on a CPU
 
 
 def _to_rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
