@@ -16,7 +16,7 @@ from surefoot import plugins, report
 from surefoot.blending import zero_shot_curve
 from surefoot.checkpoint import disk_errors, write_text
 from surefoot.config import SECTIONS, RunConfig, Settings, flatten, resolve
-from surefoot.data.images import decode
+from surefoot.data.scan import open_example
 from surefoot.data.task import Split, Task
 from surefoot.run import NO_SETTINGS, Parts, Run, on_first_rank, train_with
 from surefoot.run_folder import RunFolder, as_json
@@ -120,7 +120,7 @@ def changed(before: Run, after: Run, task: Task) -> Iterator[dict[str, Any]]:
 
 def thumbnail(split: Split, index: int) -> str:
     """A small PNG of one image as a data URI."""
-    image = decode(split.source.read(split.paths[index]))
+    image = open_example(split, index).pixels()
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=True)

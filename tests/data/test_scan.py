@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from surefoot.data.scan import BadImage, broken_images, duplicates, leakage_notes, unreadable
+from surefoot.data.scan import BadImage, broken_images, duplicates, leakage_notes, open_example, unreadable
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Split, Task
 
@@ -25,6 +27,18 @@ def split(root, name, shades):
 def test_duplicates_pair_files_of_the_same_content(tmp_path):
     a, b = split(tmp_path, "a", [1, 2, 2, 3]), split(tmp_path, "b", [3, 9, 2, 2])
     assert duplicates(a, b) == [(3, 0), (1, 2), (1, 3)]
+
+
+class Brighter:
+    name = "brighter"
+
+    def __call__(self, image, index):
+        return image.point(lambda level: level + 10 * index)
+
+
+def test_an_image_of_an_altered_split_depends_on_where_it_stood(tmp_path):
+    part = replace(split(tmp_path, "a", [1, 2, 3]), alter=Brighter()).subset([2, 0])
+    assert [open_example(part, i).pixels().getpixel((0, 0))[0] for i in range(2)] == [3 + 20, 1]
 
 
 def test_leakage_is_noted_with_counts_and_an_example(tmp_path):

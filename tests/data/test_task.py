@@ -6,6 +6,13 @@ import pytest
 from surefoot.data.task import Split, Task
 
 
+class Grey:
+    name = "grey"
+
+    def __call__(self, image, index):
+        return image.convert("L").convert("RGB")
+
+
 class Nowhere:
     def read(self, path):
         raise FileNotFoundError(path)
@@ -49,6 +56,12 @@ def test_a_subset_keeps_order_and_everything_else():
     assert part.labels.tolist() == part.groups.tolist() == [2, 0]
 
 
+def test_a_subset_of_a_subset_knows_where_its_examples_stood_at_first():
+    part = split("train", [0, 1, 0, 1]).subset([3, 1, 2]).subset([2, 0])
+    assert [part.position(i) for i in range(2)] == [2, 3]
+    assert split("train", [0, 1]).position(1) == 1
+
+
 def test_the_images_of_each_group_are_counted_and_those_without_are_not():
     grouped = task(train=split("train", [0, 1, 1], [2, 0, -1]), group_names=("a", "b", "c"))
     assert grouped.group_counts(grouped.train) == {"a": 1, "b": 0, "c": 1}
@@ -65,8 +78,9 @@ def test_the_fingerprint_sees_labels_groups_paths_and_class_names():
         task(train=split("train", [0, 1, 1], [-1, -1, 0]), group_names=("x",)),
         task(train=split("other", [0, 1, 1])),
         task(validation=split("validation", [0])),
+        task(train=replace(split("train", [0, 1, 1]), alter=Grey())),
     ]
-    assert len({same, *(other.fingerprint() for other in others)}) == 6
+    assert len({same, *(other.fingerprint() for other in others)}) == 7
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,8 @@ def test_the_fingerprint_sees_labels_groups_paths_and_class_names():
         ({"train": split("train", [0, -1])}, r"labels \[-1\] lie outside"),
         ({"train": split("train", [0, 1], [0, -1])}, "0 group names"),
         ({"train": replace(split("train", [0, 1]), class_mask=(0,))}, "class mask"),
+        ({"train": replace(split("train", [0, 1]), merged=((0, 1),))}, "under the first of its set"),
+        ({"train": replace(split("train", [0, 0]), merged=((0, 1), (1, 0)))}, "in two of the merged sets"),
     ],
 )
 def test_what_cannot_be_a_task_is_refused(changes, message):

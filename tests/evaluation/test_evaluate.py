@@ -127,6 +127,17 @@ def test_classes_outside_the_mask_get_no_probability_and_are_never_predicted(tas
     assert kept["top_confidence"][:, 2] == pytest.approx(0)
 
 
+def test_merged_classes_count_as_one_under_the_first_with_the_highest_logit(task: Task) -> None:
+    classifier, home = make_classifier(), task.tests["home"]
+    whole = split_logits(classifier, home, data(), Alone())
+    labels = np.where(home.labels == 2, 0, home.labels)
+    joined = replace(home, labels=labels, class_mask=(0, 1), merged=((0, 2),))
+    logits = split_logits(classifier, joined, data(), Alone())
+    assert torch.equal(logits[:, 0], torch.maximum(whole[:, 0], whole[:, 2]))
+    assert torch.equal(logits[:, 1], whole[:, 1])
+    assert bool(logits[:, 2].isneginf().all())
+
+
 def test_two_processes_count_each_example_once_also_of_a_split_with_one_image(tmp_path: Path) -> None:
     words = [sys.executable, __file__, str(tmp_path)]
     (tmp_path / "images").mkdir()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, recall_score
+from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss, recall_score
 
 from surefoot.evaluation.metrics import (
     Group,
@@ -18,9 +18,11 @@ from surefoot.evaluation.metrics import (
     bin_numbers,
     brier,
     class_accuracy,
+    class_mean_accuracy,
     equal_mass_ece,
     expected_calibration_error,
     group_accuracy,
+    macro_f1,
     mean,
     negative_log_likelihood,
     reliability,
@@ -65,7 +67,9 @@ def test_accuracies_are_those_of_scikit_learn(seed: int, count: int) -> None:
     present = [value for value in of_classes if value is not None]
     assert counts == [int((labels == number).sum()) for number in range(4)]
     recall = recall_score(labels, probabilities.argmax(-1), labels=np.unique(labels), average="macro")
-    assert mean(present) == pytest.approx(recall)
+    assert mean(present) == class_mean_accuracy(correct, labels, classes=4) == pytest.approx(recall)
+    f1 = f1_score(labels, probabilities.argmax(-1), labels=np.unique(labels), average="macro", zero_division=0)
+    assert macro_f1(probabilities.argmax(-1), labels, classes=4) == pytest.approx(f1)
 
 
 def test_a_class_without_examples_has_no_accuracy() -> None:

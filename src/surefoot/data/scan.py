@@ -24,13 +24,16 @@ class BadImage(NamedTuple):
 
 
 def open_example(split: Split, index: int, *, max_pixels: int = PILLOW_LIMIT) -> Opened:
-    """The image at `index`, its header read; a missing file is an UnreadableImage too."""
+    """The image at `index`, its header read, or as `split.alter` makes it; a missing file is an UnreadableImage too."""
     path = split.paths[index]
     try:
         data = split.source.read(path)
     except OSError as error:
         raise UnreadableImage(f"{path}: {error.strerror or error}") from error
-    return open_image(data, name=path, max_pixels=max_pixels)
+    opened = open_image(data, name=path, max_pixels=max_pixels)
+    if split.alter is None:
+        return opened
+    return Opened(split.alter(opened.pixels(), split.position(index)), name=path, max_pixels=max_pixels)
 
 
 def unreadable(split: Split, *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> list[BadImage]:

@@ -7,12 +7,17 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from surefoot.data.places import Place
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Source(Protocol):
@@ -24,6 +29,21 @@ class Source(Protocol):
 
     def describe(self) -> str:
         """For error messages: "folder /data/pets", "zip /data/pets.zip"."""
+        ...
+
+
+class Alter(Protocol):
+    """What is done to each image of a split before anything else: a corruption, a border cut away.
+
+    It must be picklable, as worker processes get a copy, and depend on nothing but the image and its position; `name`
+    goes into the task's fingerprint.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, image: "Image", index: int) -> "Image":
+        """Another upright RGB image; `index` is the position in the split as it was made (`Split.positions`)."""
         ...
 
 
@@ -40,7 +60,9 @@ class Split:
     """Labelled images that are used together: one part of one domain.
 
     `labels` and `groups` are int64 arrays (n,); a group is an index into `Task.group_names`, -1 where there is none.
-    `class_mask` lists the classes that count in this split; empty means all of them.
+    `class_mask` lists the classes that count in this split; empty means all of them. `merged` are sets of classes that
+    are one here: its logit is the highest of theirs and stands under the first, which labels and mask name (ObjectNet).
+    `positions` (n,) say where examples stood when the split was made, for `alter`; empty: where they stand.
     """
 
     name: str
@@ -50,6 +72,9 @@ class Split:
     groups: NDArray[np.int64]
     domain: str = ""
     class_mask: tuple[int, ...] = ()
+    merged: tuple[tuple[int, ...], ...] = ()
+    alter: Alter | None = None
+    positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         for what, column in (("labels", self.labels), ("groups", self.groups)):
@@ -68,8 +93,17 @@ class Split:
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """The same split with only the examples at `indices`, in that order."""
         keep = np.asarray(indices, dtype=np.int64)
-        paths = tuple(self.paths[i] for i in keep)
-        return Split(self.name, self.source, paths, self.labels[keep], self.groups[keep], self.domain, self.class_mask)
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in keep),
+            labels=self.labels[keep],
+            groups=self.groups[keep],
+            positions=keep if len(self.positions) == 0 else self.positions[keep],
+        )
+
+    def position(self, index: int) -> int:
+        """Where the example at `index` stood when the split was made."""
+        return int(self.positions[index]) if len(self.positions) else index
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +158,8 @@ class Task:
             add("\n".join(split.paths).encode())
             add(split.labels.astype("<i8").tobytes())
             add(split.groups.astype("<i8").tobytes())
+            if split.alter is not None:
+                add(split.alter.name.encode())
         return digest.hexdigest()
 
 
@@ -147,6 +183,10 @@ class TaskSource(ABC):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+
+    def places(self) -> Sequence[Place]:
+        """What it reads below `config.root`, for data sets that people must get first; none for others."""
+        return ()
 
     @abstractmethod
     def load(self) -> Task:
@@ -192,3 +232,8 @@ def _check_split(task: Task, name: str, split: Split) -> None:
         )
     if split.class_mask and not set(split.labels.tolist()) <= set(split.class_mask):
         raise ValueError(f"{where}: some labels are not in the split's own class mask")
+    others = [label for classes in split.merged for label in classes[1:]]
+    if len(set(others)) < len(others) or {classes[0] for classes in split.merged} & set(others):
+        raise ValueError(f"{where}: a class stands in two of the merged sets")
+    if set(others) & set(split.labels.tolist()) or set(others) & set(split.class_mask):
+        raise ValueError(f"{where}: a merged class goes under the first of its set, also in labels and class mask")

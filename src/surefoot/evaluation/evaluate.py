@@ -57,7 +57,7 @@ def evaluate_classifier(
 
 @torch.no_grad()
 def split_logits(classifier: Classifier, split: Split, data: DataConfig, processes: Processes) -> Tensor:
-    """Logits (n, C) of a split in its order, float32, on the CPU; classes outside the split's mask are -inf."""
+    """Logits (n, C) of a split in its order, float32, on the CPU; -inf for classes outside its mask, or merged away."""
     rank, world = processes.global_rank, processes.world_size
     share = -(-len(split) // world)  # examples a process, the last ones filled up
     mine = torch.zeros(share, len(classifier.classes), device=processes.device)
@@ -75,11 +75,23 @@ def split_logits(classifier: Classifier, split: Split, data: DataConfig, process
     else:
         parts = [mine]
     logits = torch.stack(parts, dim=1).reshape(world * share, -1)[: len(split)].cpu()
+    logits = merged(logits, split)
     if split.class_mask:
         hidden = torch.ones(logits.shape[1], dtype=torch.bool)
         hidden[list(split.class_mask)] = False
         logits = logits.masked_fill(hidden, -torch.inf)
     return logits
+
+
+def merged(logits: Tensor, split: Split) -> Tensor:
+    """Logits (n, C) with the highest of each of `split.merged` under its first class and -inf under the others."""
+    if not split.merged:
+        return logits
+    found = logits.clone()
+    for classes in split.merged:
+        found[:, classes[0]] = logits[:, list(classes)].amax(-1)
+        found[:, list(classes[1:])] = -torch.inf
+    return found
 
 
 def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bins: int) -> dict[str, Any]:
@@ -98,6 +110,8 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
         "ece_calibrated": metrics.expected_calibration_error(calibrated, correct, bins=bins),
         "nll": metrics.negative_log_likelihood(log_probabilities, labels),
         "brier": metrics.brier(probabilities, labels),
+        "macro_f1": metrics.macro_f1(prediction, labels, classes=len(task.classes)),
+        "class_mean_accuracy": metrics.class_mean_accuracy(correct, labels, classes=len(task.classes)),
         "count": len(split),
         **_by_class(correct, labels, task.classes),
         "groups": groups,
