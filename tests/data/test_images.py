@@ -1,4 +1,5 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -173,9 +174,10 @@ def test_a_decompression_bomb_is_refused_before_decoding():
     data = encoded(Image.new("1", (3000, 3000)))
     with pytest.raises(UnreadableImage, match="max_pixels=1000000"):
         open_image(data, max_pixels=1_000_000)
-    huge = data[:16] + (30_000).to_bytes(4, "big") * 2 + data[24:]  # the header claims 900 million pixels
-    with pytest.raises(UnreadableImage):
-        open_image(huge)
+    header = data[12:16] + (30_000).to_bytes(4, "big") * 2 + data[24:29]  # claims 900 million pixels
+    huge = data[:12] + header + zlib.crc32(header).to_bytes(4, "big") + data[33:]
+    with pytest.raises(UnreadableImage, match=r"bomb\.png: .*data\.max_pixels"):
+        open_image(huge, name="bomb.png")
 
 
 unit = st.floats(0, 1, exclude_max=True)
