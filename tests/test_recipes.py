@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from surefoot import plugins
 from surefoot.config import RunConfig, read_yaml, resolve
 from surefoot.engine.train import stage_steps
 from surefoot.methods.base import Stage
@@ -38,6 +39,21 @@ def test_it_leaves_the_task_to_the_command_line(path: Path) -> None:
     assert not any(name.split(".")[0] == "task" for name in settings)
     task = path.stem.partition("_")[0]
     assert f"surefoot train --config recipes/{path.name} --task {task} " in path.read_text(encoding="utf-8")
+
+
+@every_recipe
+def test_its_settings_are_its_own_on_the_task_it_is_for(path: Path) -> None:
+    task = path.stem.partition("_")[0]
+    if task not in plugins.names("tasks"):
+        pytest.skip(f"there is no task {task} yet")
+    settings = read_yaml(path)
+    found, ours = (resolve({**settings, "task": name}).to_dict() for name in (task, "iconshift"))
+    assert found["task"]["name"] == task
+    assert [found[name] for name in ("method", "backbone")] == [ours[name] for name in ("method", "backbone")]
+    for name in settings:
+        section, _, option = name.partition(".")
+        if section in ("engine", "data"):
+            assert found[section][option] == ours[section][option], name
 
 
 @every_recipe

@@ -161,8 +161,8 @@ def _part_home(
     )
     fractions = {part: fraction for part, fraction in wanted if not given[part].any()}
     pool = np.flatnonzero(given["train"])
-    keys = [_draw(partition.seed, table.path[i]) for i in pool.tolist()]
-    dealt = deal(labels[pool], keys, tuple(fractions.values()))
+    paths = [table.path[i] for i in pool.tolist()]
+    dealt = stratified(labels[pool], paths, tuple(fractions.values()), seed=partition.seed)
     notes = []
     for place, (part, fraction) in enumerate(fractions.items()):
         given[part][pool[dealt == place]] = True
@@ -174,7 +174,18 @@ def _part_home(
     return given, notes
 
 
-def deal(labels: NDArray[np.int64], keys: Sequence[float], fractions: Sequence[float]) -> NDArray[np.int64]:
+def stratified(
+    labels: NDArray[np.int64], paths: Sequence[str], fractions: Sequence[float], *, seed: int
+) -> NDArray[np.int64]:
+    """`deal` in the order of a hash of (seed, path)."""
+    start = hashlib.blake2b(f"{seed}:".encode(), digest_size=6)
+    digits = np.frombuffer(b"".join([_hashed(start, path) for path in paths]), np.uint8).reshape(-1, 6)
+    return deal(labels, digits @ 256.0 ** -np.arange(1, 7), fractions)  # exact: 48 bits fit into a float
+
+
+def deal(
+    labels: NDArray[np.int64], keys: Sequence[float] | NDArray[np.float64], fractions: Sequence[float]
+) -> NDArray[np.int64]:
     """Deal examples into parts class by class: (n,) the part of each, -1 for those that stay.
 
     In the order of `keys`, part i gets its rounded fraction of a class, at least one, as long as one example stays.
@@ -191,8 +202,11 @@ def deal(labels: NDArray[np.int64], keys: Sequence[float], fractions: Sequence[f
     return parts
 
 
-def _draw(seed: int, path: str) -> float:
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{path}".encode(), digest_size=6).digest(), "big") / 2**48
+def _hashed(start: "hashlib.blake2b", path: str) -> bytes:
+    """The hash of what `start` has seen and `path`; going on from there is faster than starting anew."""
+    hashed = start.copy()
+    hashed.update(path.encode())
+    return hashed.digest()
 
 
 def _shift_rows(table: Table, inside: Mask, name: str) -> tuple[Mask, list[str]]:
