@@ -3,16 +3,15 @@
 The accepted layouts are described in `surefoot.tasks.folder`. Which rows train and which test is left to `partition`.
 """
 
-import csv
-import io
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from surefoot.data.columns import read_columns
 from surefoot.data.sources import FolderSource, ZipSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -22,6 +21,8 @@ SPLIT_NAMES = {
     "test": "test", "testing": "test",
 }  # fmt: skip
 PromptNames = Literal["name", "synonyms", "both"]
+OnMissing = Literal["stop", "skip"]
+EXAMPLES = 3  # paths shown where many are meant
 COLUMNS = ("path", "label", "split", "domain", "group")
 LAYOUTS = """expected one of
   train/<class>/*.jpg, and optionally validation/<class>/, test/<class>/ and <shift>/<class>/
@@ -55,7 +56,7 @@ class ClassList:
 @dataclass(frozen=True)
 class Table:
     """Rows of a data set, a list for each column, "" where a row says nothing; splits are "train", "validation", "test"
-    or ""; `origin` is for messages."""
+    or ""; `origin` is for messages, `notes` say what was left out."""
 
     source: FolderSource | ZipSource
     origin: str
@@ -65,9 +66,14 @@ class Table:
     domain: Sequence[str]
     group: Sequence[str]
     classes: ClassList
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.path)
+
+    def rows(self, at: Sequence[int]) -> "Table":
+        """Only the rows at these places."""
+        return replace(self, **{name: [getattr(self, name)[i] for i in at] for name in COLUMNS})
 
 
 def read_table(root: str, *, images: str = "") -> Table:
@@ -221,7 +227,7 @@ def _by_layout(folders: Sequence[tuple[str, ...]], paths: Sequence[str], origin:
 
 
 def _read_rows(data: bytes, source: FolderSource | ZipSource, base: str, origin: str, classes: ClassList) -> Table:
-    columns = _parquet_columns(data, origin) if origin.endswith(".parquet") else _csv_columns(data, origin)
+    columns = read_columns(data, origin, wanted=COLUMNS)
     absent = [name for name in ("path", "label") if name not in columns]
     if absent:
         raise ValueError(f"{origin}: no column {' and no '.join(absent)}; found the columns {list(columns)}")
@@ -236,41 +242,30 @@ def _read_rows(data: bytes, source: FolderSource | ZipSource, base: str, origin:
     if unknown:
         raise ValueError(f"{origin}: the column split holds {unknown[:5]}; known are {sorted(SPLIT_NAMES)}")
     path = [base + posixpath.normpath(value.replace("\\", "/")) for value in path]
-    lost = source.missing(path)
-    if lost:
-        raise FileNotFoundError(
-            f"{origin}: {len(lost)} of {count} images are not in {source.describe()} (first: {lost[0]}); "
-            "paths are relative to the manifest, or to task.images"
-        )
     split = [SPLIT_NAMES[value.lower()] if value else "" for value in split]
-    return Table(source, origin, path, label, split, domain, group, classes)
+    table = Table(source, origin, path, label, split, domain, group, classes)
+    return with_files(table, remedy="paths are relative to the manifest, or to task.images")
 
 
-def _csv_columns(data: bytes, origin: str) -> dict[str, list[str]]:
-    try:
-        reader = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        rows = [row for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{origin} is not a comma-separated table in UTF-8: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(f"{origin}: row {number} has {len(row)} values for {len(header)} columns")
-    return {name: [row[i].strip() for row in rows] for i, name in enumerate(header)}
+def with_files(table: Table, *, remedy: str, on_missing: OnMissing = "stop") -> Table:
+    """The rows whose image is there; notes count rows that were left out, and images beside them that have no row.
 
-
-def _parquet_columns(data: bytes, origin: str) -> dict[str, list[str]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError(f"{origin}: reading Parquet needs pyarrow; pip install 'surefoot[parquet]'") from error
-    try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{origin} is not a whole Parquet file: {error}") from error
-    names = [name for name in COLUMNS if name in table.column_names] or table.column_names
-    return {name: ["" if v is None else str(v) for v in table.column(name).to_pylist()] for name in names}
+    Raises FileNotFoundError, which says `remedy`, where an image is missing and `on_missing` is "stop", or all are.
+    """
+    source, lost = table.source, table.source.missing(table.path)
+    told = f"{len(lost)} of {len(table)} images are not in {source.describe()} (first: {', '.join(lost[:EXAMPLES])})"
+    if lost and (on_missing == "stop" or len(lost) == len(table)):
+        raise FileNotFoundError(f"{table.origin}: {told}; {remedy}")
+    notes = [f"{told}; their rows are not used (task.on_missing=skip)"] if lost else []
+    others = [path for path in source.beside(table.path) if _is_image(path)]
+    if others:
+        notes.append(
+            f"{len(others)} images that lie beside those of {table.origin} have no row there and are not used "
+            f"(first: {', '.join(others[:EXAMPLES])})"
+        )
+    gone = set(lost)
+    kept = table.rows([i for i, path in enumerate(table.path) if path not in gone]) if gone else table
+    return replace(kept, notes=(*table.notes, *notes))
 
 
 def _is_image(path: str) -> bool:

@@ -7,15 +7,17 @@ order of the files.
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from surefoot.data.manifest import ClassList, PromptNames, Table
 from surefoot.data.task import Split, Task
 
 Mask = NDArray[np.bool_]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Partition(NamedTuple):
@@ -25,6 +27,15 @@ class Partition(NamedTuple):
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     seed: int = 0
+
+
+def check_fractions(validation: float, test: float) -> None:
+    """ValueError where these fractions of the training images leave nothing to train on."""
+    if validation + test >= 1:
+        raise ValueError(
+            f"task.validation_fraction={validation} and task.test_fraction={test} leave nothing to train on; "
+            "their sum must be below 1"
+        )
 
 
 def make_task(
@@ -46,34 +57,50 @@ def make_task(
     home = _home_domain(table, partition.home)
     parts, notes = _part_home(table, labels, domains == home, partition)
     _check_training_classes(table, classes, labels[parts["train"]])
-    group_names = tuple(sorted({group for group in table.group if group}))
-    places = {group: place for place, group in enumerate(group_names)}
-    groups = np.array([places.get(group, -1) for group in table.group], dtype=np.int64)
-
-    def split(key: str, chosen: Mask, domain: str) -> Split:
-        at = np.flatnonzero(chosen).tolist()
-        return Split(key, table.source, tuple(table.path[i] for i in at), labels[at], groups[at], domain)
-
+    group_names, groups = name_groups(table)
+    rows = SplitMaker(table, labels, groups)
     home_test = home or "test"
-    tests = {home_test: split(home_test, parts["test"], home)}
+    tests = {home_test: rows.split(home_test, parts["test"], home)}
     for shift in dict.fromkeys(table.domain):
         if shift != home:
             chosen, note = _shift_rows(table, domains == shift, shift)
-            tests[shift] = split(shift, chosen, shift)
+            tests[shift] = rows.split(shift, chosen, shift)
             notes += note
+    notes += _untrained_groups(group_names, groups, parts["train"])
     return Task(
         name=name,
         classes=classes,
         names=_names_in_sentences(table, prompt_names),
         templates=table.classes.templates or tuple(templates),
         contexts=table.classes.contexts or tuple(contexts),
-        train=split("train", parts["train"], home),
-        validation=split("validation", parts["validation"], home),
+        train=rows.split("train", parts["train"], home),
+        validation=rows.split("validation", parts["validation"], home),
         tests=tests,
         home=home_test,
         group_names=group_names,
-        notes=tuple(notes),
+        notes=(*table.notes, *notes),
     )
+
+
+class SplitMaker(NamedTuple):
+    """Rows of a table with their labels and groups (n,), from which Splits are made."""
+
+    table: Table
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+
+    def split(self, name: str, chosen: Mask, domain: str) -> Split:
+        """The Split of the rows where `chosen` (n,) is true."""
+        at = np.flatnonzero(chosen).tolist()
+        paths = tuple(self.table.path[i] for i in at)
+        return Split(name, self.table.source, paths, self.labels[at], self.groups[at], domain)
+
+
+def name_groups(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The names of the groups in alphabetical order, and each row's group as an index into them (n,), -1 for none."""
+    names = tuple(sorted({group for group in table.group if group}))
+    places = {group: place for place, group in enumerate(names)}
+    return names, np.array([places.get(group, -1) for group in table.group], dtype=np.int64)
 
 
 def name_classes(table: Table) -> tuple[tuple[str, ...], NDArray[np.int64]]:
@@ -216,6 +243,13 @@ def _shift_rows(table: Table, inside: Mask, name: str) -> tuple[Mask, list[str]]
         return inside, []
     left = int(inside.sum() - tests.sum())
     return tests, [f"{name}: {left} images that are not in its test split are not used"] if left else []
+
+
+def _untrained_groups(names: tuple[str, ...], groups: NDArray[np.int64], trained: Mask) -> list[str]:
+    """A note where groups have images but none to train on: a misspelt value, or a re-weighted mean without them."""
+    absent = np.setdiff1d(groups[groups >= 0], groups[trained]).tolist()
+    told = ", ".join(f"{names[group]} ({(groups == group).sum()} elsewhere)" for group in absent[:10])
+    return [f"groups without a training image: {len(absent)} ({told})"] if absent else []
 
 
 def _check_training_classes(table: Table, classes: tuple[str, ...], labels: NDArray[np.int64]) -> None:

@@ -1,6 +1,7 @@
 """Where image bytes come from: a folder, or a zip that is read in place (nothing is ever extracted)."""
 
 import os
+import posixpath
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,15 @@ class FolderSource:
             if full.name not in listed[full.parent]:
                 lost.append(path)
         return lost
+
+    def beside(self, paths: Iterable[str]) -> list[str]:
+        """Files in the folders of `paths` that are not among them, sorted, without hidden ones."""
+        found = []
+        for folder, named in _by_folder(paths).items():
+            full = self.root / folder
+            there = os.listdir(full) if full.is_dir() else []
+            found += [posixpath.join(folder, name) for name in there if name not in named and name[0] != "."]
+        return sorted(found)
 
     def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
         for folder, subfolders, names in os.walk(self.root, followlinks=True):
@@ -110,7 +120,22 @@ class ZipSource:
         there = set(self._zip().namelist())
         return [path for path in paths if path not in there]
 
+    def beside(self, paths: Iterable[str]) -> list[str]:
+        """Files in the folders of `paths` that are not among them, sorted, without hidden ones."""
+        named = _by_folder(paths)
+        parts = [(*posixpath.split(path), path) for path in self.files()]
+        return [path for folder, name, path in parts if folder in named and name not in named[folder]]
+
     def _zip(self) -> zipfile.ZipFile:
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), zipfile.ZipFile(self.file))
         return self._opened[1]
+
+
+def _by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
+    """The names in `paths` by the folder they lie in."""
+    named: dict[str, set[str]] = {}
+    for path in paths:
+        folder, name = posixpath.split(path)
+        named.setdefault(folder, set()).add(name)
+    return named

@@ -33,7 +33,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from surefoot.data.manifest import PromptNames, read_table
-from surefoot.data.partition import Partition, make_task
+from surefoot.data.partition import Fraction, Partition, check_fractions, make_task
 from surefoot.data.task import Task, TaskSource
 
 TEMPLATES = ("a photo of a {}.", "a picture of a {}.", "an image of a {}.", "a close-up photo of a {}.")
@@ -47,7 +47,6 @@ CONTEXTS = (
     "a dark photo of a {}.",
     "a bright photo of a {}.",
 )
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Folder(TaskSource):
@@ -64,11 +63,7 @@ class Folder(TaskSource):
 
         @model_validator(mode="after")
         def _something_is_left(self) -> Self:
-            if self.validation_fraction + self.test_fraction >= 1:
-                raise ValueError(
-                    f"task.validation_fraction={self.validation_fraction} and task.test_fraction={self.test_fraction} "
-                    "leave nothing to train on; their sum must be below 1"
-                )
+            check_fractions(self.validation_fraction, self.test_fraction)
             return self
 
     summary = "Your own images: a folder, a zip, or a CSV or Parquet file."
