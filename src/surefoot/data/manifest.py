@@ -73,7 +73,10 @@ class Table:
 
     def rows(self, at: Sequence[int]) -> "Table":
         """Only the rows at these places."""
-        return replace(self, **{name: [getattr(self, name)[i] for i in at] for name in COLUMNS})
+        path, label, split, domain, group = (
+            [column[i] for i in at] for column in (self.path, self.label, self.split, self.domain, self.group)
+        )
+        return replace(self, path=path, label=label, split=split, domain=domain, group=group)
 
 
 def read_table(root: str, *, images: str = "") -> Table:
@@ -244,15 +247,15 @@ def _read_rows(data: bytes, source: FolderSource | ZipSource, base: str, origin:
     path = [base + posixpath.normpath(value.replace("\\", "/")) for value in path]
     split = [SPLIT_NAMES[value.lower()] if value else "" for value in split]
     table = Table(source, origin, path, label, split, domain, group, classes)
-    return with_files(table, remedy="paths are relative to the manifest, or to task.images")
+    return with_files(table, source, remedy="paths are relative to the manifest, or to task.images")
 
 
-def with_files(table: Table, *, remedy: str, on_missing: OnMissing = "stop") -> Table:
-    """The rows whose image is there; notes count rows that were left out, and images beside them that have no row.
+def with_files(table: Table, source: FolderSource | ZipSource, *, remedy: str, on_missing: OnMissing = "stop") -> Table:
+    """The rows whose image is in `source`; notes count rows that were left out, and images beside them without a row.
 
     Raises FileNotFoundError, which says `remedy`, where an image is missing and `on_missing` is "stop", or all are.
     """
-    source, lost = table.source, table.source.missing(table.path)
+    lost = source.missing(table.path)
     told = f"{len(lost)} of {len(table)} images are not in {source.describe()} (first: {', '.join(lost[:EXAMPLES])})"
     if lost and (on_missing == "stop" or len(lost) == len(table)):
         raise FileNotFoundError(f"{table.origin}: {told}; {remedy}")

@@ -84,7 +84,7 @@ class CelebA(TaskSource):
             classes=class_list(("not blond", "blond"), called=IN_SENTENCES),
         )
         remedy = "unpack the images again, or leave their rows out with task.on_missing=skip"
-        table = need_all_splits(with_files(table, remedy=remedy, on_missing=self.config.on_missing))
+        table = need_all_splits(with_files(table, source, remedy=remedy, on_missing=self.config.on_missing))
         return make_task(
             "celeba",
             table,

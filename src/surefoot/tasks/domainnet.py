@@ -86,15 +86,16 @@ class DomainNet(TaskSource):
         label = [name.split("/")[1] for name in path]
         classes = sorted(set(label), key=_order)
         spoken = [name.replace("_", " ") for name in classes] if config.names == "spaces" else classes
+        source = FolderSource(root)
         few = [f"{len(classes)} of {CLASSES} classes are there"] if len(classes) != CLASSES else []
         table = Table(
-            FolderSource(root), f"folder {root}", path, label, split, domain, [""] * len(path),
+            source, f"folder {root}", path, label, split, domain, [""] * len(path),
             class_list(classes, called=spoken), tuple(few),
         )  # fmt: skip
         remedy = "unpack the archives again, or leave their rows out with task.on_missing=skip"
         return make_task(
             "domainnet",
-            with_files(table, remedy=remedy, on_missing=config.on_missing),
+            with_files(table, source, remedy=remedy, on_missing=config.on_missing),
             Partition(config.home, config.validation_fraction, config.test_fraction, config.split_seed),
             templates=config.templates,
             contexts=config.contexts,

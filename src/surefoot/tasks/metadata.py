@@ -52,8 +52,9 @@ class Metadata(TaskSource):
         config = self.config
         file = self._file()
         sheet = read_sheet(file)
+        source = FolderSource(Path(config.images).expanduser() if config.images else file.parent)
         table = Table(
-            source=FolderSource(Path(config.images).expanduser() if config.images else file.parent),
+            source=source,
             origin=sheet.origin,
             path=sheet.paths(config.path or sheet.first_of(PATHS, option="task.path"), option="task.path"),
             label=sheet.filled(config.label or sheet.first_of(LABELS, option="task.label"), option="task.label"),
@@ -65,7 +66,7 @@ class Metadata(TaskSource):
         remedy = "paths are relative to the file, or to task.images; task.on_missing=skip leaves these rows out"
         return make_task(
             file.stem if file.stem != "metadata" else file.parent.resolve().name,
-            with_files(table, remedy=remedy, on_missing=config.on_missing),
+            with_files(table, source, remedy=remedy, on_missing=config.on_missing),
             Partition("", config.validation_fraction, config.test_fraction, config.split_seed),
             templates=config.templates,
             contexts=config.contexts,

@@ -64,8 +64,9 @@ class Waterbirds(TaskSource):
         folder = require(self.config.root, self.places()).root / self._inside()
         sheet = read_sheet(folder / "metadata.csv")
         birds, backgrounds = sheet.words("y", BIRDS), sheet.words("place", BACKGROUNDS)
+        source = FolderSource(folder)
         table = Table(
-            source=FolderSource(folder),
+            source=source,
             origin=sheet.origin,
             path=sheet.filled("img_filename"),
             label=birds,
@@ -75,7 +76,7 @@ class Waterbirds(TaskSource):
             classes=class_list(tuple(BIRDS.values())),
         )
         remedy = "unpack the archive again, or leave their rows out with task.on_missing=skip"
-        table = need_all_splits(with_files(table, remedy=remedy, on_missing=self.config.on_missing))
+        table = need_all_splits(with_files(table, source, remedy=remedy, on_missing=self.config.on_missing))
         told = replace(table, notes=(*table.notes, *_other_build(table)))
         return make_task(
             "waterbirds", told, Partition(), templates=self.config.templates, contexts=self.config.contexts

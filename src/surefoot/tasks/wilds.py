@@ -72,9 +72,10 @@ class Wilds(TaskSource):
     def load(self) -> Task:
         root = require(self.config.root, self.places()).root
         dataset = self.config.dataset
-        table = _fmow(root) if dataset == "fmow" else _iwildcam(root, self.config.categories)
+        source = FolderSource(root / ("images" if dataset == "fmow" else "train"))
+        table = _fmow(root, source) if dataset == "fmow" else _iwildcam(root, source, self.config.categories)
         remedy = "unpack the archive again, or leave their rows out with task.on_missing=skip"
-        table = with_files(table, remedy=remedy, on_missing=self.config.on_missing)
+        table = with_files(table, source, remedy=remedy, on_missing=self.config.on_missing)
         classes, labels = name_classes(table)
         group_names, groups = name_groups(table)
         rows = SplitMaker(table, labels, groups)
@@ -100,7 +101,7 @@ class Wilds(TaskSource):
         )
 
 
-def _iwildcam(root: Path, categories: str) -> Table:
+def _iwildcam(root: Path, source: FolderSource, categories: str) -> Table:
     """Its splits stand in the metadata; a class is a number with a name in another file."""
     known = {"train": "train", "id_val": "id_val", "id_test": "id_test", "test": "ood_test", "val": ""}
     sheet = read_sheet(root / "metadata.csv")
@@ -116,7 +117,7 @@ def _iwildcam(root: Path, categories: str) -> Table:
         )
     parts = sheet.words("split", known)
     table = Table(
-        FolderSource(root / "train"),
+        source,
         sheet.origin,
         path=sheet.paths("filename"),
         label=[names[y] for y in labels],
@@ -128,14 +129,14 @@ def _iwildcam(root: Path, categories: str) -> Table:
     return table.rows([row for row, part in enumerate(parts) if part])
 
 
-def _fmow(root: Path) -> Table:
+def _fmow(root: Path, source: FolderSource) -> Table:
     """Its splits follow from place and year; an image's name is its row, rows of sequestered images counted too."""
     sheet = read_sheet(root / "rgb_metadata.csv")
     label = sheet.filled("category")
     classes = sorted(set(label))
     parts = _fmow_parts(sheet)
     table = Table(
-        FolderSource(root / "images"),
+        source,
         sheet.origin,
         path=[f"rgb_img_{row}.png" for row in range(len(sheet))],
         label=label,
