@@ -250,17 +250,24 @@ def _read_rows(data: bytes, source: FolderSource | ZipSource, base: str, origin:
     return with_files(table, source, remedy="paths are relative to the manifest, or to task.images")
 
 
-def with_files(table: Table, source: FolderSource | ZipSource, *, remedy: str, on_missing: OnMissing = "stop") -> Table:
+def with_files(
+    table: Table,
+    source: FolderSource | ZipSource,
+    *,
+    remedy: str,
+    on_missing: OnMissing = "stop",
+    unused: Sequence[str] = (),
+) -> Table:
     """The rows whose image is in `source`; notes count rows that were left out, and images beside them without a row.
 
-    Raises FileNotFoundError, which says `remedy`, where an image is missing and `on_missing` is "stop", or all are.
+    `unused` are the paths of other rows, which need not be there. Raises FileNotFoundError, which says `remedy`, where an image is missing and `on_missing` is "stop", or all are.
     """
     lost = source.missing(table.path)
     told = f"{len(lost)} of {len(table)} images are not in {source.describe()} (first: {', '.join(lost[:EXAMPLES])})"
     if lost and (on_missing == "stop" or len(lost) == len(table)):
         raise FileNotFoundError(f"{table.origin}: {told}; {remedy}")
     notes = [f"{told}; their rows are not used (task.on_missing=skip)"] if lost else []
-    others = [path for path in source.beside(table.path) if _is_image(path)]
+    others = [path for path in source.beside([*table.path, *unused]) if _is_image(path)]
     if others:
         notes.append(
             f"{len(others)} images that lie beside those of {table.origin} have no row there and are not used "

@@ -75,7 +75,8 @@ class Wilds(TaskSource):
         source = FolderSource(root / ("images" if dataset == "fmow" else "train"))
         table = _fmow(root, source) if dataset == "fmow" else _iwildcam(root, source, self.config.categories)
         remedy = "unpack the archive again, or leave their rows out with task.on_missing=skip"
-        table = with_files(table, source, remedy=remedy, on_missing=self.config.on_missing)
+        used = table.rows([row for row, domain in enumerate(table.domain) if domain])
+        table = with_files(used, source, remedy=remedy, on_missing=self.config.on_missing, unused=table.path)
         classes, labels = name_classes(table)
         group_names, groups = name_groups(table)
         rows = SplitMaker(table, labels, groups)
@@ -108,15 +109,15 @@ def _iwildcam(root: Path, source: FolderSource, categories: str) -> Table:
     named = read_sheet(Path(categories).expanduser() if categories else root / "categories.csv")
     labels = sheet.filled("y")
     names = dict(zip(named.filled("y"), named.filled("name"), strict=True))
-    numbers = [str(number) for number in range(1 + max((int(y) for y in labels if y.isdecimal()), default=-1))]
+    count = 1 + max((int(y) for y in labels if y.isdecimal()), default=-1)
+    numbers = [str(number) for number in range(count)]
     nameless = sorted({*labels, *numbers} - names.keys())
     if nameless:
         raise ValueError(
-            f"{named.origin} names no class {', '.join(nameless[:5])}, though y goes up to {numbers[-1:]} in "
-            f"{sheet.origin}; is the file whole?"
+            f"{named.origin} has no name for {nameless[:5]} of the classes that y names in {sheet.origin}; is it whole?"
         )
     parts = sheet.words("split", known)
-    table = Table(
+    return Table(
         source,
         sheet.origin,
         path=sheet.paths("filename"),
@@ -126,7 +127,6 @@ def _iwildcam(root: Path, source: FolderSource, categories: str) -> Table:
         group=[""] * len(sheet),
         classes=class_list([names[number] for number in numbers]),
     )
-    return table.rows([row for row, part in enumerate(parts) if part])
 
 
 def _fmow(root: Path, source: FolderSource) -> Table:
@@ -135,7 +135,7 @@ def _fmow(root: Path, source: FolderSource) -> Table:
     label = sheet.filled("category")
     classes = sorted(set(label))
     parts = _fmow_parts(sheet)
-    table = Table(
+    return Table(
         source,
         sheet.origin,
         path=[f"rgb_img_{row}.png" for row in range(len(sheet))],
@@ -145,7 +145,6 @@ def _fmow(root: Path, source: FolderSource) -> Table:
         group=_regions(sheet, root),
         classes=class_list(classes, called=[name.replace("_", " ") for name in classes]),
     )
-    return table.rows([row for row, part in enumerate(parts) if part])
 
 
 def _fmow_parts(sheet: Sheet) -> list[str]:
