@@ -69,7 +69,7 @@ def test_the_file_itself_may_be_the_root_and_images_lie_elsewhere(options, tmp_p
 def test_without_a_split_column_images_are_dealt_and_it_is_noted(options, tmp_path):
     rewrite(tmp_path, ",split,", ",part,")
     task = load(options, validation_fraction=0.25, test_fraction=0.25)
-    assert {name: len(split) for name, split in task.splits().items()} == {"train": 14, "validation": 7, "test": 7}
+    assert {name: len(split) for name, split in task.splits().items()} == {"train": 12, "validation": 8, "test": 8}
     assert [note.split(":")[0] for note in task.notes] == ["no test split was given", "no validation split was given"]
 
 

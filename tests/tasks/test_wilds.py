@@ -66,7 +66,7 @@ def test_names_may_come_from_another_file(cameras, tmp_path):
 
 def test_a_class_without_a_name_is_named(cameras, tmp_path):
     rewrite(tmp_path / "categories.csv", "102,2,panthera onca\n", "")
-    with pytest.raises(ValueError, match=r"categories\.csv names no class 2, though y goes up to 2 in"):
+    with pytest.raises(ValueError, match=r"categories\.csv has no name for \['2'\] of the classes"):
         load(cameras)
 
 

@@ -260,7 +260,8 @@ def with_files(
 ) -> Table:
     """The rows whose image is in `source`; notes count rows that were left out, and images beside them without a row.
 
-    `unused` are the paths of other rows, which need not be there. Raises FileNotFoundError, which says `remedy`, where an image is missing and `on_missing` is "stop", or all are.
+    `unused` are the paths of other rows, which need not be there. Raises FileNotFoundError, which says `remedy`, where
+    an image is missing and `on_missing` is "stop", or all are.
     """
     lost = source.missing(table.path)
     told = f"{len(lost)} of {len(table)} images are not in {source.describe()} (first: {', '.join(lost[:EXAMPLES])})"
