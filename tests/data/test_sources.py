@@ -45,3 +45,16 @@ def test_a_zip_is_opened_anew_in_a_copy_and_in_another_process(tmp_path):
     if child == 0:
         os._exit(source.read("a.png") != b"pixels" or source._opened[0] != os.getpid())
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_files_beside_are_those_of_the_same_folders_that_are_not_named(tmp_path):
+    for name in ("a/1.png", "a/2.png", "a/.hidden.png", "b/3.png", "top.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with zipfile.ZipFile(tmp_path.parent / "beside.zip", "w") as archive:
+        for file in sorted(tmp_path.rglob("*.png")):
+            archive.write(file, file.relative_to(tmp_path))
+    for source in (FolderSource(tmp_path), ZipSource(tmp_path.parent / "beside.zip")):
+        assert source.beside(["a/1.png"]) == ["a/2.png"]
+        assert source.beside(["top.png", "a/2.png", "a/1.png"]) == []
+        assert source.beside(["nowhere/1.png"]) == []

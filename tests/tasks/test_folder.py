@@ -355,6 +355,32 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
         load(tmp_path / "x.csv")
 
 
+@pytest.mark.parametrize("by", [";", "\t", "|"])
+def test_a_table_may_have_other_separators(tmp_path, by):
+    put(tmp_path, "i", count=8)
+    file = write_csv(tmp_path, [["path", "label"], *([f"i/{i}.png", "a,b"[i % 2 * 2]] for i in range(8))])
+    expected = load(file).fingerprint()
+    file.write_text(file.read_text().replace(",", by))
+    assert load(file).fingerprint() == expected
+
+
+def test_images_without_a_row_are_noted_in_folders_and_zips(tmp_path):
+    folder = put(tmp_path / "pets", "i", count=9)
+    (folder / "i" / "readme.txt").touch()
+    write_csv(folder, [["path", "label"], *([f"i/{i}.png", "ab"[i % 2]] for i in range(8))])
+    for root in (folder, folder / "manifest.csv", zipped(folder, tmp_path / "pets.zip")):
+        assert load(root).notes[0].startswith("1 images that lie beside those of")
+        assert load(root).notes[0].endswith("i/8.png)")
+
+
+def test_a_group_that_has_no_training_image_is_noted(tmp_path):
+    put(tmp_path, "i", count=6)
+    rows = [[f"i/{i}.png", "ab"[i % 2], ("train", "val", "test")[i // 2], "in"] for i in range(6)]
+    rows[5][3] = "im"
+    write_csv(tmp_path, [["path", "label", "split", "group"], *rows])
+    assert load(tmp_path).notes == ("groups without a training image: 1 (im (1 elsewhere))",)
+
+
 # Zips
 
 

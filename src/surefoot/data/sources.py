@@ -53,11 +53,13 @@ class FolderSource:
 
     def beside(self, paths: Iterable[str]) -> list[str]:
         """Files in the folders of `paths` that are not among them, sorted, without hidden ones."""
-        found = []
+        found: list[str] = []
         for folder, named in _by_folder(paths).items():
             full = self.root / folder
-            there = os.listdir(full) if full.is_dir() else []
-            found += [posixpath.join(folder, name) for name in there if name not in named and name[0] != "."]
+            if full.is_dir():
+                with os.scandir(full) as there:
+                    names = [entry.name for entry in there if entry.name[0] != "." and entry.is_file()]
+                found += [posixpath.join(folder, name) for name in names if name not in named]
         return sorted(found)
 
     def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:

@@ -10,9 +10,9 @@ Folders (also inside a zip, where one folder may wrap them all); images are jpg,
 
 Split folders may be called train or training, validation, valid, val or dev, test or testing.
 
-Tables: `root` is a .csv (any usual separator, UTF-8) or .parquet file, or a folder or zip with a manifest.csv or manifest.parquet.
-Columns: path and label, optionally split, domain and group; others are ignored. A path is relative to the file (or to
-`images`). A label is a name, or a number that counts the classes of classes.yaml from 0.
+Tables: `root` is a .csv (any usual separator, UTF-8) or .parquet file, or a folder or zip with a manifest.csv or
+manifest.parquet. Columns: path and label, optionally split, domain and group; others are ignored. A path is relative to
+the file (or to `images`). A label is a name, or a number that counts the classes of classes.yaml from 0.
 
 A classes.yaml at the top of the folder or zip, or beside the table, may hold
 
