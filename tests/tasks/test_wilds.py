@@ -156,14 +156,17 @@ def test_rows_without_their_image_stop_it_or_are_left_out(land, tmp_path):
     assert len(load(land, on_missing="skip").tests["ood_test"]) == 5
 
 
-def test_another_data_set_in_the_folder_is_told_what_is_missing(land):
+def test_another_data_set_in_the_folder_is_told_what_is_missing(land, tmp_path):
+    with pytest.raises(ValueError, match=r"holds FMoW's rgb_metadata\.csv; set task\.dataset=fmow"):
+        load(land, dataset="iwildcam")
+    (tmp_path / "rgb_metadata.csv").unlink()
     with pytest.raises(ValueError, match=r"(?s)lacks 3 of 3 places.*MISSING  metadata\.csv.*wilds\.stanford\.edu"):
         load(land, dataset="iwildcam")
+    with pytest.raises(ValueError, match=r"(?s)lacks 1 of 3 places.*MISSING  rgb_metadata\.csv.*FMoW Challenge"):
+        load(land)
 
 
-def test_the_data_set_must_be_said():
-    with pytest.raises(ValidationError, match="dataset"):
-        Wilds.Config()
+def test_only_two_data_sets_are_known():
     with pytest.raises(ValidationError, match="'iwildcam' or 'fmow'"):
         Wilds.Config(dataset="fmoww")
 

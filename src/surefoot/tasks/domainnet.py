@@ -16,9 +16,9 @@ from pydantic import Field, model_validator
 
 from surefoot.data.columns import decode
 from surefoot.data.manifest import IMAGE_SUFFIXES, OnMissing, Table, with_files
-from surefoot.data.metadata import class_list
 from surefoot.data.partition import Fraction, Partition, check_fractions, make_task
 from surefoot.data.places import Place, require
+from surefoot.data.sheet import class_list
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Task, TaskSource
 

@@ -11,8 +11,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from surefoot.data.manifest import ClassList, OnMissing, Table, read_classes, with_files
-from surefoot.data.metadata import KNOWN_SPLITS, Sheet, class_list, read_sheet
 from surefoot.data.partition import Fraction, Partition, check_fractions, make_task
+from surefoot.data.sheet import KNOWN_SPLITS, Sheet, class_list, read_sheet
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Task, TaskSource
 

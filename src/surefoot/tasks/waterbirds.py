@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from surefoot.data.manifest import OnMissing, Table, with_files
-from surefoot.data.metadata import NUMBERED_SPLITS, class_list, need_all_splits, read_sheet
 from surefoot.data.partition import Partition, make_task
 from surefoot.data.places import Place, require
+from surefoot.data.sheet import NUMBERED_SPLITS, class_list, need_all_splits, read_sheet
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Task, TaskSource
 

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 
 from surefoot.data.manifest import OnMissing, Table, with_files
-from surefoot.data.metadata import Sheet, class_list, read_sheet
 from surefoot.data.partition import SplitMaker, name_classes, name_groups
 from surefoot.data.places import Place, require
+from surefoot.data.sheet import Sheet, class_list, read_sheet
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Split, Task, TaskSource
 
@@ -44,7 +44,7 @@ CONTEXTS: Mapping[str, tuple[str, ...]] = {
 class Wilds(TaskSource):
     class Config(TaskSource.Config):
         root: str = ""  # the folder of one data set, such as iwildcam_v2.0
-        dataset: Literal["iwildcam", "fmow"]
+        dataset: Literal["iwildcam", "fmow"] = "iwildcam"
         categories: str = ""  # iWildCam: another file with the columns y and name; "" = categories.csv
         on_missing: OnMissing = "stop"  # skip: leave rows out whose image is not there
         templates: tuple[str, ...] = ()  # () = three of our own for each data set
@@ -70,8 +70,10 @@ class Wilds(TaskSource):
         return (*lists, Place("train/*", "all images, those of other splits too", GET, CDLA))
 
     def load(self) -> Task:
-        root = require(self.config.root, self.places()).root
         dataset = self.config.dataset
+        if (Path(self.config.root).expanduser() / "rgb_metadata.csv").exists() and dataset != "fmow":
+            raise ValueError(f"task.root={self.config.root} holds FMoW's rgb_metadata.csv; set task.dataset=fmow")
+        root = require(self.config.root, self.places()).root
         source = FolderSource(root / ("images" if dataset == "fmow" else "train"))
         table = _fmow(root, source) if dataset == "fmow" else _iwildcam(root, source, self.config.categories)
         remedy = "unpack the archive again, or leave their rows out with task.on_missing=skip"

@@ -1,7 +1,7 @@
 import pytest
 
 from surefoot.data.manifest import Table
-from surefoot.data.metadata import KNOWN_SPLITS, Sheet, class_list, need_all_splits, read_sheet
+from surefoot.data.sheet import KNOWN_SPLITS, Sheet, class_list, need_all_splits, read_sheet
 from surefoot.data.sources import FolderSource
 
 SHEET = Sheet("m.csv", {"filename": ["./a.png", "b\\c.png"], "y": ["0", "2"], "place": ["", "1"]})
