@@ -1,6 +1,8 @@
 import csv
 import io
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,3 +85,13 @@ def test_any_text_survives_the_round_trip(rows, by):
     csv.writer(text, delimiter=by, quoting=csv.QUOTE_ALL).writerows([["a", "b", "c"], *rows])
     found = read_columns(text.getvalue().encode(), "t.csv")
     assert list(zip(*found.values(), strict=True)) == rows
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_not_wanted_are_named_but_not_kept(kind, tmp_path):
+    data = written()
+    if kind == "parquet":
+        pyarrow.parquet.write_table(pyarrow.table(TABLE), tmp_path / "t.parquet")
+        data = (tmp_path / "t.parquet").read_bytes()
+    found = read_columns(data, f"t.{kind}", wanted=("label", "absent"))
+    assert found == {"path": [], "label": TABLE["label"], "group": []}

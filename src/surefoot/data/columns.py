@@ -12,10 +12,12 @@ HEADER_CHARACTERS = 2**16  # as much of a CSV file is looked at to find the sepa
 def read_columns(data: bytes, origin: str, *, wanted: Sequence[str] = ()) -> dict[str, list[str]]:
     """The columns of a table by name, a text a row, without blanks around it.
 
-    `origin` is the file's name, for messages; where it ends in .parquet, `data` are read as Parquet, and of its columns
-    the `wanted` ones if there are any. Raises ValueError for what is no table, naming the line or row.
+    `origin` is the file's name, for messages; where it ends in .parquet, `data` are read as Parquet. Columns that are
+    not `wanted` are named but left empty; nothing wanted means all. Raises ValueError for what is no table, naming row
+    or line.
     """
-    return _parquet_columns(data, origin, wanted) if origin.lower().endswith(".parquet") else _csv_columns(data, origin)
+    read = _parquet_columns if origin.lower().endswith(".parquet") else _csv_columns
+    return read(data, origin, wanted)
 
 
 def decode(data: bytes, origin: str) -> str:
@@ -48,25 +50,28 @@ def separator(text: str) -> str:
     return max(SEPARATORS, key=names)  # of equal ones the first
 
 
-def _csv_columns(data: bytes, origin: str) -> dict[str, list[str]]:
+def _csv_columns(data: bytes, origin: str, wanted: Sequence[str]) -> dict[str, list[str]]:
     text = decode(data, origin)
+    by = separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
     try:
-        by = separator(text)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=by, strict=True)
         header = [name.strip() for name in next(reader, [])]
-        rows = [row for row in reader if row]
+        columns: list[list[str]] = [[] for _ in header]
+        kept = [(at, columns[at]) for at, name in enumerate(header) if not wanted or name in wanted]
+        for number, row in enumerate((row for row in reader if row), start=1):
+            if len(row) != len(header):
+                raise ValueError(
+                    f"{origin}: row {number} has {len(row)} values for {len(header)} columns (separator {by!r}); put "
+                    "values that hold the separator between quotes"
+                )
+            for at, column in kept:
+                column.append(row[at].strip())
     except csv.Error as error:
         raise ValueError(f"{origin} is no whole table in CSV: {error}; is a quote left open?") from error
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise ValueError(f"{origin}: the columns {twice} stand more than once in its first line; rename one of each")
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(
-                f"{origin}: row {number} has {len(row)} values for {len(header)} columns (separator {by!r}); put "
-                "values that hold the separator between quotes"
-            )
-    return {name: [row[i].strip() for row in rows] for i, name in enumerate(header)}
+    return dict(zip(header, columns, strict=True))
 
 
 def _parquet_columns(data: bytes, origin: str, wanted: Sequence[str]) -> dict[str, list[str]]:
@@ -76,8 +81,12 @@ def _parquet_columns(data: bytes, origin: str, wanted: Sequence[str]) -> dict[st
     except ImportError as error:
         raise ValueError(f"{origin}: reading Parquet needs pyarrow; pip install 'surefoot[parquet]'") from error
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        names = file.schema_arrow.names
+        table = file.read(columns=[name for name in names if not wanted or name in wanted])
     except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{origin} is not a whole Parquet file: {error}") from error
-    names = [name for name in wanted if name in table.column_names] or table.column_names
-    return {name: ["" if v is None else str(v) for v in table.column(name).to_pylist()] for name in names}
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for name in table.column_names:
+        found[name] = ["" if v is None else str(v) for v in table.column(name).to_pylist()]
+    return found

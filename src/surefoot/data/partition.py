@@ -187,6 +187,8 @@ def _part_home(
         ("validation", partition.validation_fraction),
     )
     fractions = {part: fraction for part, fraction in wanted if not given[part].any()}
+    if not fractions:
+        return given, []
     pool = np.flatnonzero(given["train"])
     paths = [table.path[i] for i in pool.tolist()]
     dealt = stratified(labels[pool], paths, tuple(fractions.values()), seed=partition.seed)

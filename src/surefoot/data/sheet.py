@@ -25,7 +25,7 @@ class Sheet:
     columns: Mapping[str, list[str]]
 
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values()), []))
+        return max(map(len, self.columns.values()), default=0)
 
     def column(self, name: str, *, option: str = "") -> list[str]:
         """One column. Raises ValueError with the nearest name, and `option` where the user chose the name."""
@@ -72,10 +72,13 @@ class Sheet:
         return [meaning[value] for value in values]
 
 
-def read_sheet(file: Path) -> Sheet:
-    """A CSV or Parquet file. Raises ValueError where it is none, or has no rows."""
-    sheet = Sheet(str(file), read_columns(file.read_bytes(), str(file)))
-    if len(sheet) == 0:
+def read_sheet(file: Path, *, wanted: Sequence[str] = ()) -> Sheet:
+    """A CSV or Parquet file, of which only the `wanted` columns are kept; nothing wanted means all.
+
+    Raises ValueError where it is none, or has no rows.
+    """
+    sheet = Sheet(str(file), read_columns(file.read_bytes(), str(file), wanted=wanted))
+    if len(sheet) == 0 and (not wanted or set(wanted) & sheet.columns.keys()):
         raise ValueError(f"{file} has no rows; it must have one for each image")
     return sheet
 

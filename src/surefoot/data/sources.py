@@ -41,13 +41,14 @@ class FolderSource:
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of `paths` that are not there; each folder is listed once, which is faster than asking a file."""
-        listed: dict[Path, frozenset[str]] = {}
+        listed: dict[str, frozenset[str]] = {}
         lost = []
         for path in paths:
-            full = self.root / path
-            if full.parent not in listed:
-                listed[full.parent] = frozenset(os.listdir(full.parent)) if full.parent.is_dir() else frozenset()
-            if full.name not in listed[full.parent]:
+            folder, name = posixpath.split(path)
+            if folder not in listed:
+                full = self.root / folder
+                listed[folder] = frozenset(os.listdir(full)) if full.is_dir() else frozenset()
+            if name not in listed[folder]:
                 lost.append(path)
         return lost
 

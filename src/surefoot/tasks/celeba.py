@@ -128,7 +128,7 @@ def _from_lists(attributes: Sheet, partition: Sheet) -> Sheet:
 def _read(file: Path) -> Sheet:
     """A list as CSV, or as the authors' text: values between blanks, and over the attributes their count and names."""
     if file.suffix == ".csv":
-        return read_sheet(file)
+        return read_sheet(file, wanted=("image_id", "Blond_Hair", "Male", "partition"))
     rows = [line.split() for line in decode(file.read_bytes(), str(file)).splitlines() if line.strip()]
     header = ["image_id", "partition"]
     if rows and len(rows[0]) == 1:
