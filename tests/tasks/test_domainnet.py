@@ -94,7 +94,7 @@ def test_wrong_options_are_named(options, message):
 
 def test_a_domain_that_is_not_there_is_told_with_where_to_get_it(root):
     shutil.rmtree(root / "sketch")
-    with pytest.raises(ValueError, match=r"(?s)lacks 1 of 15 places.*MISSING  sketch: .*ai\.bu\.edu/M3SDA"):
+    with pytest.raises(ValueError, match=r"(?s)lacks 1 of 10 places.*MISSING  sketch: .*ai\.bu\.edu/M3SDA"):
         load(root)
     assert load(root, shifts=["painting"]).shifts == ("painting",)
 

@@ -72,9 +72,10 @@ class DomainNet(TaskSource):
     def places(self) -> Sequence[Place]:
         folders = [Place(name, f"images of the domain {name}, a folder a class", GET, LICENCE) for name in self.domains]
         lists = [
-            Place(f"{name}_{part}.txt", f"which images of {name} {part}", GET, LICENCE, needed=False)
+            Place(
+                f"{name}_t*.txt", f"{name}_train.txt and {name}_test.txt, lists of images", GET, LICENCE, needed=False
+            )
             for name in self.domains
-            for part in ("train", "test")
         ]
         return (*folders, *lists)
 
