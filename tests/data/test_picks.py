@@ -1,4 +1,4 @@
-"""Batches balanced by group or class: equal shares, each image of a kind once a round, the same from any step and rank."""
+"""Batches balanced by group or class: equal shares, each image once a round, the same from any step and rank."""
 
 from itertools import islice
 

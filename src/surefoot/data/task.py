@@ -201,6 +201,13 @@ class TaskSource(ABC):
         """
         return {}
 
+    def folds(self) -> Mapping[str, Mapping[str, Any]]:
+        """Tasks that leave one more domain out and test on it (`left_out`), by name: the options that make each.
+
+        For leave-one-domain-out cross-validation; none for tasks that leave no domain out.
+        """
+        return {}
+
     @abstractmethod
     def load(self) -> Task:
         """Find the images and labels; reads no image."""
