@@ -59,7 +59,11 @@ class Parts:
 
     @classmethod
     def build(cls, config: RunConfig) -> "Parts":
-        fabric = build_fabric(config.engine)
+        return cls.on(build_fabric(config.engine), config)
+
+    @classmethod
+    def on(cls, fabric: "Fabric", config: RunConfig) -> "Parts":
+        """Those of another task on the same processes."""
         found: Task = config.task.plugin(config.task.options).load()
         task = drop_unreadable(found, config.data)
         if sum(map(len, task.splits().values())) <= READ_AT_MOST:

@@ -148,9 +148,7 @@ class DomainBed(TaskSource):
 
     def folds(self) -> Mapping[str, Mapping[str, Any]]:
         domains = SETS[self.config.dataset].domains if self.config.target else ()
-        return {
-            domain.replace(" ", "_"): {"also_left_out": domain} for domain in domains if domain != self.config.target
-        }
+        return {domain: {"also_left_out": domain} for domain in domains if domain != self.config.target}
 
     def load(self) -> Task:
         config = self.config
