@@ -57,7 +57,7 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 
 def grid_of(words: Sequence[str]) -> dict[str, list[Any]]:
-    """ "engine.lr=1e-5,3e-5" as values to try for a setting, each word another setting. ValueError naming the option."""
+    """ "engine.lr=1e-5,3e-5" as values to try, each word another setting. ValueError naming the option."""
     found: dict[str, list[Any]] = {}
     for word in words:
         name, equals, values = word.partition("=")

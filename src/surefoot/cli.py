@@ -120,9 +120,11 @@ def compare(
     with usage_errors():
         wanted = settings_of(settings, config, chosen)
         from surefoot.comparison import METHODS, config_of
+        from surefoot.tuning import Grid
 
         names = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
         chosen_seeds, values = whole_numbers("seeds", seeds), grid_of(grid or [])
+        Grid(values, rule.value)
         for name in names:
             config_of(wanted, name, chosen_seeds[0], methods=names)
         output = output or (f"runs/{folder_name(wanted['task'], '')}" if "task" in wanted else "runs/demo")

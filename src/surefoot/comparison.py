@@ -99,23 +99,23 @@ class Bench:
         for name, config in configs.items():
             run = train_with(self.parts(config), config, self.root / name / where)
             crossed = len(configs) > 1 and rule == "leave_one_out"
-            tried.append(Tried(name, run, self._left_out(method, seed, name) if crossed else {}))
+            tried.append(Tried(name, run, self._without_each_source(method, seed, name) if crossed else {}))
         chosen = pick(tried, rule) if len(tried) > 1 else tried[0]
         run = chosen.run
         if method == CURVE and not run.results["sweep"]:
             run = add_curve(self.parts(configs[chosen.setting]), run)
         if len(tried) == 1:
             return run, {}
-        names = [one.run.folder.relative_to(self.root).as_posix() for one in tried]
+        names = [run.folder.relative_to(self.root).as_posix() for one in tried for run in one.runs]
         return run, about_choice(self.plan.grid.settings()[chosen.setting], names, rule)
 
-    def _left_out(self, method: str, seed: int, name: str) -> dict[str, float]:
-        """Accuracy on each source when it too was left out of training with this setting."""
+    def _without_each_source(self, method: str, seed: int, name: str) -> dict[str, Run]:
+        """The runs with this setting that leave one more domain out."""
         found = {}
         for domain, settings in self.branch.folds().items():
             config = self.plan.configs(settings, method, seed)[name]
             folder = self.root / "folds" / domain / name / method / f"seed-{seed}"
-            found[domain] = train_with(self.parts(config), config, folder).results["splits"]["left_out"]["accuracy"]
+            found[domain] = train_with(self.parts(config), config, folder)
         return found
 
 

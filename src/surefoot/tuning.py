@@ -21,8 +21,8 @@ NO_GRID: Mapping[str, Sequence[Any]] = MappingProxyType({})
 class Grid:
     """Values to try for each setting, all with all, and the rule that alone may choose. Without values: one setting."""
 
-    values: Mapping[str, Sequence[Any]] = NO_GRID
-    rule: Rule = "training_domain"
+    values: Mapping[str, Sequence[Any]]
+    rule: Rule
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -48,11 +48,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Tried:
-    """A finished run with one setting; `left_out` are its accuracies on sources left out, for cross-validation."""
+    """A finished run with one setting, and those of the same setting without each of its sources, where a rule asks."""
 
     setting: str
     run: Run
-    left_out: Mapping[str, float] = field(default_factory=dict)
+    without: Mapping[str, Run] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return (self.run, *self.without.values())
 
     def record(self) -> Record:
         """What a rule may see. Where validation has groups (the source domains), each counts alike."""
@@ -69,7 +73,7 @@ class Tried:
             sources=groups or {"validation": validation["accuracy"]},
             test_in=_mean([splits[name]["accuracy"] for name in shifts]),
             target_out=_mean([splits[name]["accuracy"] for name in apart]) if apart else float("nan"),
-            left_out=self.left_out,
+            left_out={name: run.results["splits"]["left_out"]["accuracy"] for name, run in self.without.items()},
         )
 
 
@@ -78,7 +82,7 @@ def pick(tried: Sequence[Tried], rule: Rule) -> Tried:
     records = {one.setting: one.record() for one in tried}
     if rule == "oracle" and any(math.isnan(record.target_out) for record in records.values()):
         raise ValueError("rule=oracle: the task has no held-out images of its target; choose by training_domain")
-    if rule == "leave_one_out" and not all(one.left_out for one in tried):
+    if rule == "leave_one_out" and not all(one.without for one in tried):
         raise ValueError("rule=leave_one_out: the task has no domains to leave out; choose by training_domain")
     choice = RULES[rule](list(records.values()))
     return next(one for one in tried if one.setting == choice.record.setting)

@@ -133,7 +133,7 @@ def _record(runs: Mapping[str, Run]) -> dict[str, Any]:
         for library, version in run.section("versions").items():
             versions.setdefault(library, []).append(str(version))
     names = ", ".join(runs)
-    about = f"Each number is the mean over {len(runs)} variants ({names}); each has a report in a folder of its name"
+    about = f"Each number is the mean over {len(runs)} variants ({names}); each has a report in a folder of its name."
     notes = [note if len(names) == len(runs) else f"{', '.join(names)}: {note}" for note, names in whose.items()]
     prints = [str(run.section("data").get("fingerprint")) for run in runs.values()]
     return {

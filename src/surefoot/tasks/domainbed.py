@@ -191,7 +191,7 @@ class DomainBed(TaskSource):
             tests=tests,
             home=HOME,
             group_names=sources,
-            notes=(f"{HOME} are the validation images again: DomainBed has no other test at home", *notes),
+            notes=(f"{HOME} are the validation images again: DomainBed has no other test at home.", *notes),
             apart=tuple(name for name in tests if name not in (HOME, SHIFT)),
         )
 
@@ -220,7 +220,7 @@ def _images(root: Path, known: DataSet) -> tuple[dict[str, list[str]], list[str]
             + ", ".join(f"{domain} has {count}" for domain, count in few.items())
             + "; was the download cut short?"
         )
-    return files, [f"{known.folder}: {', '.join(sorted(others))} is no domain of it and is not read"] if others else []
+    return files, [f"{known.folder}: {', '.join(sorted(others))} is no domain of it and is not read."] if others else []
 
 
 def _class_notes(
@@ -236,10 +236,10 @@ def _class_notes(
         )
     notes = []
     if len(classes) != known.classes:
-        notes.append(f"{name} has {len(classes)} classes here, DomainBed's has {known.classes}: compare with no table")
+        notes.append(f"{name} has {len(classes)} classes here, DomainBed's has {known.classes}: compare with no table.")
     for domain, found in there.items():
         if lacking := sorted(set(classes) - found):
-            notes.append(f"{domain} has no image of {len(lacking)} classes ({', '.join(lacking[:5])})")
+            notes.append(f"{domain} has no image of {len(lacking)} classes ({', '.join(lacking[:5])}).")
     return notes
 
 
