@@ -124,9 +124,9 @@ def compare(
 
         names = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
         chosen_seeds, values = whole_numbers("seeds", seeds), grid_of(grid or [])
-        Grid(values, rule.value)
         for name in names:
-            config_of(wanted, name, chosen_seeds[0], methods=names)
+            for tried in Grid(values, rule.value).settings().values():
+                config_of({**wanted, **tried}, name, chosen_seeds[0], methods=names)
         output = output or (f"runs/{folder_name(wanted['task'], '')}" if "task" in wanted else "runs/demo")
     with exit_codes():
         from surefoot import report

@@ -37,7 +37,7 @@ def make_variant(make_results, make_run):
                 run = make_run(root / name, content)
                 record = {
                     "config": {"task": {"trial": seed}},
-                    "data": {"fingerprint": f"{name} {seed}", "notes": [f"about {name}", "known"]},
+                    "data": {"fingerprint": f"{name} {seed}", "notes": [f"about {name}", "said by both"]},
                     "versions": {"torch": "2"},
                 }
                 (run / "run.json").write_text(json.dumps(record))
@@ -76,10 +76,10 @@ def test_every_number_is_the_mean_over_the_variants_which_are_the_columns(joined
 def test_every_variant_counts_alike_whatever_its_number_of_images(tmp_path, make_variant):
     make_variant(tmp_path, "a", (0.5, 1.0))
     make_variant(tmp_path, "b", (0.5, 0.0))
-    run = tmp_path / "b" / "fine_tune" / "seed-0" / "results.json"
-    content = json.loads(run.read_text())
-    content["splits"]["test_in"]["count"] = 9000
-    run.write_text(json.dumps(content))
+    for run in (tmp_path / "b").rglob("results.json"):
+        content = json.loads(run.read_text())
+        content["splits"]["test_in"]["count"] = 9000
+        run.write_text(json.dumps(content))
     (row, *_) = comparison(read_variants(tmp_path, ["a", "b"]))["rows"]
     assert row["shift_accuracy"] == pytest.approx(0.5)
 
@@ -111,14 +111,14 @@ def test_the_tables_and_the_page_are_those_of_any_comparison_and_say_what_the_me
     assert "means over 2 variants of the task" in shown
     assert "Not there, so in no mean: c." in shown
     text = markdown(records.comparison, notes=records.notes)
-    for told in ("Not there, so in no mean: c.", "the mean over 2 variants (a, b)", "a: about a", "known"):
+    for told in ("Not there, so in no mean: c.", "the mean over 2 variants (a, b)", "a: about a", "said by both"):
         assert told in text
         assert told in html(records)
     table = {row["method"]: row for row in csv.DictReader(io.StringIO(as_csv(records.comparison)))}
     assert (table["fine_tune"]["a (%)"], table["fine_tune"]["b (%)"]) == ("75.0", "25.0")
     assert table["fine_tune"]["mean shift (%)"] == "50.0"
     assert not any("Not part" in note for note in records.notes)
-    assert write_report(joined).read_text(encoding="utf-8").count("known") == 1
+    assert write_report(joined).read_text(encoding="utf-8").count("said by both") == 1
 
 
 def test_trials_may_differ_in_their_examples_and_runs_of_one_trial_may_not(tmp_path, make_variant):
