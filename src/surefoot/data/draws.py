@@ -25,7 +25,7 @@ def permutation(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 def path_draws(seed: int, paths: Sequence[str]) -> NDArray[np.float64]:
-    """A number in [0, 1) for each file (n,), to part a data set by: it does not depend on what other files there are."""
+    """A number in [0, 1) for each file (n,), to part a data set by: it does not depend on other files."""
     start = hashlib.blake2b(f"{seed}:".encode(), digest_size=6)
     digits = np.frombuffer(b"".join([_hashed(start, path) for path in paths]), np.uint8).reshape(-1, 6)
     return digits @ 256.0 ** -np.arange(1, 7)  # exact: 48 bits fit into a float

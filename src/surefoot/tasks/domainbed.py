@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from surefoot.data.draws import path_draw
+from surefoot.data.draws import path_draws
 from surefoot.data.manifest import IMAGE_SUFFIXES
 from surefoot.data.places import Place, inventory, require
 from surefoot.data.sources import FolderSource
@@ -163,7 +163,7 @@ class DomainBed(TaskSource):
         files, notes = _images(root, known)
         classes = sorted({path.split("/")[2] for paths in files.values() for path in paths})
         notes += _class_notes(config.dataset, known, files, classes, target=config.target)
-        parted = {domain: _part(paths, config.trial, domain) for domain, paths in files.items()}
+        parted = {domain: _part(paths, config.trial) for domain, paths in files.items()}
         left_out = (config.target, config.also_left_out)
         sources = tuple(domain for domain in known.domains if domain not in left_out)
         number = {name: place for place, name in enumerate(classes)}
@@ -243,11 +243,10 @@ def _class_notes(
     return notes
 
 
-def _part(paths: Sequence[str], trial: int, domain: str) -> tuple[list[str], list[str]]:
-    """The 80 % and the 20 % of a domain, each in the order of the paths; `domain` stands in every path."""
-    assert all(path.split("/")[1] == domain for path in paths)
-    drawn = sorted(paths, key=lambda path: path_draw(trial, path))
-    held_out = set(drawn[: int(HELD_OUT * len(paths))])
+def _part(paths: Sequence[str], trial: int) -> tuple[list[str], list[str]]:
+    """The 80 % and the 20 % of a domain, each in the order of the paths, which hold the domain's name."""
+    drawn = np.argsort(path_draws(trial, paths), kind="stable")
+    held_out = {paths[i] for i in drawn[: int(HELD_OUT * len(paths))].tolist()}
     return [path for path in paths if path not in held_out], [path for path in paths if path in held_out]
 
 
