@@ -126,14 +126,24 @@ def test_carot_and_star_ft_have_the_published_weights() -> None:
     assert (star_ft["weight"], star_ft["decay"], star_ft["variant"]) == (0.5, "epoch", "star")
 
 
+@pytest.mark.parametrize("method", ["erm", "swad", "miro", "car_ft"])
+def test_a_recipe_for_domainbed_fits_its_task(method: str) -> None:
+    settings = {**read_yaml(FOLDER / f"domainbed_{method}.yaml"), "task": "domainbed"}
+    for dataset, target in (("PACS", "sketch"), ("DomainNet", "real")):
+        config = resolve({**settings, "task.dataset": dataset, "task.target": target, "seed": 2})
+        assert (config.engine.steps, config.engine.batch_size, config.data.balance) == (5001, 96, "group")
+        assert config.task.to_dict()["trial"] == 2
+
+
 @pytest.mark.parametrize("method", ["erm", "swad", "miro"])
 def test_domainbed_trains_for_5001_steps_of_32_images_of_three_domains(method: str) -> None:
     config = recipe(method, task="domainbed")
     engine = config.engine
     assert (engine.lr, engine.batch_size, engine.weight_decay, engine.clip_norm) == (5e-5, 3 * 32, 0, 0)
-    pacs_without_photo = sum(int(0.8 * images) for images in (2048, 2344, 3929))
-    assert pacs_without_photo == 6656
+    pacs_without_photo = sum(images - int(0.2 * images) for images in (2048, 2344, 3929))
+    assert pacs_without_photo == 6659
     assert stage_steps(Stage(train=()), engine, images=pacs_without_photo) == 5001
+    assert config.data.balance == "group"
     assert (config.data.crop_scale, config.data.flip) == ((0.7, 1.0), True)
     assert config.method.to_dict()["head"] == "linear"
 

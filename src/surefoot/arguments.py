@@ -9,7 +9,21 @@ if TYPE_CHECKING:
     from surefoot.blending import BlendOptions
 
 
-OPTIONS = ("task", "root", "backbone", "method", "methods", "seed", "seeds", "output", "config", "json", "by-text")
+OPTIONS = (
+    "task",
+    "root",
+    "backbone",
+    "method",
+    "methods",
+    "seed",
+    "seeds",
+    "output",
+    "config",
+    "grid",
+    "rule",
+    "json",
+    "by-text",
+)
 SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
 
 
@@ -40,6 +54,17 @@ def whole_numbers(option: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(f"--{option}={text}: give whole numbers with commas between, such as 0,1,2") from None
+
+
+def grid_of(words: Sequence[str]) -> dict[str, list[Any]]:
+    """ "engine.lr=1e-5,3e-5" as values to try, each word another setting. ValueError naming the option."""
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        name, equals, values = word.partition("=")
+        if not equals or name in found or not all(part.strip() for part in values.split(",")):
+            raise ValueError(f"--grid {word}: give each setting once with its values, such as engine.lr=1e-5,3e-5")
+        found[name] = [part.strip() for part in values.split(",")]
+    return found
 
 
 def numbers(option: str, text: str) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from surefoot import prompts_command
-from surefoot.arguments import blend_options_of, folder_name, settings_of, whole_numbers
+from surefoot.arguments import blend_options_of, folder_name, grid_of, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
 
 app = typer.Typer(
@@ -32,6 +32,12 @@ Root = Annotated[str, typer.Option(help="Where the task's files lie.")]
 Backbone = Annotated[str, typer.Option(help="Name of a backbone, a folder, or a hub id.")]
 Config = Annotated[str, typer.Option(help="A YAML file of settings; the command line wins over it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Rule(StrEnum):
+    training_domain = "training_domain"
+    leave_one_out = "leave_one_out"
+    oracle = "oracle"
 
 
 class Format(StrEnum):
@@ -95,7 +101,9 @@ def compare(
     root: Root = "",
     backbone: Backbone = "",
     methods: Annotated[str, typer.Option(help="Names with commas between.", show_default="the default list")] = "",
-    seeds: Annotated[str, typer.Option(help="Numbers with commas between.")] = "0",
+    seeds: Annotated[str, typer.Option(help="Numbers with commas between; of domainbed they are its trials.")] = "0",
+    grid: Annotated[list[str] | None, typer.Option(help="Values to try: engine.lr=1e-5,3e-5. May be repeated.")] = None,
+    rule: Annotated[Rule, typer.Option(help="What chooses among them; oracle is for no claim.")] = Rule.training_domain,
     output: Annotated[
         str, typer.Option("--output", "-o", help="Folder.", show_default="runs/demo, or runs/TASK of another task")
     ] = "",
@@ -103,7 +111,8 @@ def compare(
 ) -> None:
     """Train several methods under the same settings, print the table and write the report page.
 
-    Without arguments: the embedded task iconshift with the embedded model iconclip. What is finished is not redone.
+    Without arguments: the embedded task iconshift with the embedded model iconclip. What is finished is not redone. Of
+    domainbed, all data sets that are there and all their domains take their turns, and the mean stands above them.
 
     Example: surefoot compare --methods zero_shot,fine_tune,flyp --seeds 0,1,2
     """
@@ -111,19 +120,23 @@ def compare(
     with usage_errors():
         wanted = settings_of(settings, config, chosen)
         from surefoot.comparison import METHODS, config_of
+        from surefoot.tuning import Grid
 
         names = [name.strip() for name in methods.split(",") if name.strip()] or list(METHODS)
-        chosen_seeds = whole_numbers("seeds", seeds)
+        chosen_seeds, values = whole_numbers("seeds", seeds), grid_of(grid or [])
         for name in names:
-            config_of(wanted, name, chosen_seeds[0], methods=names)
+            for tried in Grid(values, rule.value).settings().values():
+                config_of({**wanted, **tried}, name, chosen_seeds[0], methods=names)
         output = output or (f"runs/{folder_name(wanted['task'], '')}" if "task" in wanted else "runs/demo")
     with exit_codes():
         from surefoot import report
         from surefoot.comparison import compare
 
-        found = compare(
-            output, wanted, methods=names, seeds=chosen_seeds, on_run=lambda run: _say(report.lines.run(run.results))
-        )
+        def tell(run: Any) -> None:
+            variant = run.folder.relative_to(output).parts[:-2]  # before method and seed
+            _say(": ".join([*(["/".join(variant)] if variant else []), report.lines.run(run.results)]))
+
+        found = compare(output, wanted, methods=names, seeds=chosen_seeds, grid=values, rule=rule.value, on_run=tell)
         _show(report.terminal(found))
         _say(f"Report: {Path(output) / 'report.html'}")
 

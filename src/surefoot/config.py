@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surefoot import plugins
 from surefoot.backbones.base import BackboneSource, source_of
 from surefoot.data.batch import DataConfig
-from surefoot.data.task import TaskSource
+from surefoot.data.task import TRIAL, TaskSource
 from surefoot.engine.train import EngineConfig
 from surefoot.methods.base import Method
 from surefoot.options import check as check
@@ -29,6 +29,9 @@ PLUGINS: Mapping[str, tuple[str, type]] = MappingProxyType(
     {"task": ("tasks", TaskSource), "backbone": ("backbones", BackboneSource), "method": ("methods", Method)}
 )
 """Section -> folder of plug-ins and their base class."""
+
+ALSO_CALLED: Mapping[str, str] = MappingProxyType({"data.root": "task.root"})
+"""Another name of an option -> its own."""
 
 DEFAULTS: Mapping[str, str] = MappingProxyType({"task": "iconshift", "backbone": "iconclip", "method": "fine_tune"})
 
@@ -88,7 +91,10 @@ def resolve(settings: Settings) -> RunConfig:
     if odd:
         known = [*PLUGINS, *SECTIONS, "seed"]
         raise ValueError("\n".join(unknown(name, nested[name], known) for name in sorted(odd)))
+    seed = check(_Seed, "", {"seed": nested.get("seed", 0)}).seed
     choices = {part: choose(part, nested.get(part, {})) for part in PLUGINS}
+    if TRIAL in type(choices["task"].options).model_fields:
+        choices["task"] = choose("task", {TRIAL: seed, **nested.get("task", {})})
     method: Any = choices["method"]
     kind = method.plugin.settings_of(method.options, method.name)
     recommended: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
@@ -102,9 +108,8 @@ def resolve(settings: Settings) -> RunConfig:
     sections = {
         name: check(model, name, {**recommended[name], **_as_section(nested, name)}) for name, model in SECTIONS.items()
     }
-    seed = check(_Seed, "", {"seed": nested.get("seed", 0)})
     sections["engine"] = sections["engine"].concrete()
-    return RunConfig(**choices, **sections, seed=seed.seed)  # type: ignore[arg-type]
+    return RunConfig(**choices, **sections, seed=seed)  # type: ignore[arg-type]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -142,7 +147,12 @@ class _Seed(BaseModel):
 
 def _nest(settings: Settings) -> dict[str, Any]:
     nested: dict[str, Any] = {}
-    for name, value in flatten(settings):
+    given = dict(flatten(settings))
+    for alias, own in ALSO_CALLED.items():
+        if alias in given and given.setdefault(own, given[alias]) != given[alias]:
+            raise ValueError(f"{alias}={given[alias]} and {own}={given[own]} are two names of one option; give one")
+        given.pop(alias, None)
+    for name, value in given.items():
         section, _, option = name.partition(".")
         if not option:
             option = "name" if section in PLUGINS else ""

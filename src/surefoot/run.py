@@ -19,6 +19,7 @@ from surefoot.config import RunConfig, Settings, choose, resolve
 from surefoot.data.batch import Batches, DataConfig, drop_unreadable, training_batches
 from surefoot.data.held_out import HeldOutSplit
 from surefoot.data.images import UnreadableImage
+from surefoot.data.picks import balanced
 from surefoot.data.prompts import Prompts
 from surefoot.data.scan import broken_images, leakage_notes
 from surefoot.data.task import Task
@@ -58,7 +59,11 @@ class Parts:
 
     @classmethod
     def build(cls, config: RunConfig) -> "Parts":
-        fabric = build_fabric(config.engine)
+        return cls.on(build_fabric(config.engine), config)
+
+    @classmethod
+    def on(cls, fabric: "Fabric", config: RunConfig) -> "Parts":
+        """Those of another task on the same processes."""
         found: Task = config.task.plugin(config.task.options).load()
         task = drop_unreadable(found, config.data)
         if sum(map(len, task.splits().values())) <= READ_AT_MOST:
@@ -128,6 +133,7 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
 def build_method(config: RunConfig, task: Task) -> Method:
     """The method on a fresh backbone, on the CPU."""
     plugin, part = config.method.plugin, config.engine.batch_size // config.engine.accumulate
+    balanced(task.train, config.data.balance)  # what cannot be balanced is said before anything trains
     prompts = Prompts.from_task(task, seed=config.seed)
     method: Method = plugin(config.method.options, load_run_backbone(config), prompts)
     if part < method.smallest_batch:

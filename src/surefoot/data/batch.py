@@ -4,7 +4,7 @@ Decoding belongs to `images`, what is drawn to `draws`: neither depends on worke
 """
 
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Never, Self
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from surefoot.data.draws import crop_draws, permutation
+from surefoot.data.draws import crop_draws
 from surefoot.data.images import (
     PILLOW_LIMIT,
     WHITE,
@@ -28,6 +28,7 @@ from surefoot.data.images import (
     to_tensor,
     training_view,
 )
+from surefoot.data.picks import Balance, EvaluationPicks, Picks, TrainingPicks, balanced
 from surefoot.data.scan import BadImage, broken_images, open_example, unreadable
 from surefoot.data.task import Split, Task
 from surefoot.data.workers import outlive_signals, signals_held, spare_cores
@@ -60,6 +61,7 @@ class DataConfig(BaseModel):
 
     workers: NonNegativeInt = Field(default_factory=spare_cores)  # never changes what is read; 0 = in this process
     views: NonNegativeInt = 0  # fixed crops of an image; 0 = a new crop each epoch
+    balance: Balance = "none"  # equal shares of every training batch for each group or class
     on_bad_image: Literal["stop", "skip"] = "stop"
     crop_scale: tuple[float, float] = (0.9, 1.0)  # share of the area
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height
@@ -75,13 +77,6 @@ class DataConfig(BaseModel):
         if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
             raise ValueError(f"data.crop_ratio={self.crop_ratio}: give two ratios width / height, 0 < low <= high")
         return self
-
-
-class Picks(NamedTuple):
-    """Which images to read, and which view of each (-1 for the evaluation transform)."""
-
-    index: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.index
-    view: NDArray[np.int64]
 
 
 def training_batches(
@@ -100,16 +95,18 @@ def training_batches(
 
     The examples form one endless stream: a permutation for each epoch, one after the other. Global step k takes
     positions k * batch_size to (k + 1) * batch_size, and rank r the r-th part of them, so that the ranks' batches
-    joined are the batch of one process. A crop depends on (seed, index, view) only, and the view is the epoch
-    (modulo `config.views` where that is set). `augment=False` gives the evaluation transform in training order.
-    Raises UnreadableImage with all unreadable files of the split.
+    joined are the batch of one process. Under `config.balance` each group (or class) has such a stream of its own, and
+    they take turns. A crop depends on (seed, index, view) only, and the view is the epoch of its stream (modulo
+    `config.views` where that is set). `augment=False` gives the evaluation transform in training order.
+    Raises UnreadableImage with all unreadable files of the split, ValueError where there are no groups to balance.
     """
     _check_share(split, rank, world_size)
     if batch_size < 1 or batch_size % world_size:
         raise ValueError(f"batch_size={batch_size} must be positive and divide by the {world_size} processes")
     if min(start_step, seed) < 0:
         raise ValueError(f"start_step={start_step} and seed={seed} must not be negative")
-    picks = TrainingPicks(len(split), batch_size, seed, start_step, rank, world_size, config.views if augment else -1)
+    members, views = balanced(split, config.balance), config.views if augment else -1
+    picks = TrainingPicks(members, batch_size, seed, start_step, rank, world_size, views)
     return _batches(split, spec, config, picks, seed)
 
 
@@ -123,45 +120,6 @@ def evaluation_batches(
     _check_share(split, rank, world_size)
     picks = EvaluationPicks(np.arange(rank, len(split), world_size), config.eval_batch_size)
     return _batches(split, spec, config, picks, 0)
-
-
-class TrainingPicks(Sampler[Picks]):
-    """The endless stream of one rank; `views` is -1 for the evaluation transform, 0 for a new view each epoch."""
-
-    def __init__(
-        self, count: int, batch_size: int, seed: int, start_step: int, rank: int, world_size: int, views: int
-    ) -> None:
-        self.count, self.batch_size, self.seed, self.start_step, self.views = count, batch_size, seed, start_step, views
-        share = batch_size // world_size
-        self.offsets = np.arange(rank * share, (rank + 1) * share)
-
-    def __iter__(self) -> Iterator[Picks]:
-        step = self.start_step
-        orders: dict[int, NDArray[np.int64]] = {}
-        while True:
-            epochs, places = np.divmod(step * self.batch_size + self.offsets, self.count)
-            needed = range(int(epochs[0]), int(epochs[-1]) + 1)
-            orders = {e: orders[e] if e in orders else permutation(self.count, seed=self.seed, epoch=e) for e in needed}
-            index = np.concatenate([orders[e][places[epochs == e]] for e in needed])
-            yield Picks(index, self._view(epochs))
-            step += 1
-
-    def _view(self, epochs: NDArray[np.int64]) -> NDArray[np.int64]:
-        if self.views < 0:
-            return np.full_like(epochs, -1)
-        return epochs % self.views if self.views else epochs
-
-
-class EvaluationPicks(Sampler[Picks]):
-    """The images at `indices`, `batch_size` at a time."""
-
-    def __init__(self, indices: NDArray[np.int64], batch_size: int) -> None:
-        self.indices, self.batch_size = indices, batch_size
-
-    def __iter__(self) -> Iterator[Picks]:
-        for start in range(0, len(self.indices), self.batch_size):
-            index = self.indices[start : start + self.batch_size]
-            yield Picks(index, np.full_like(index, -1))
 
 
 Read = tuple[Tensor, Picks, list[BadImage]]

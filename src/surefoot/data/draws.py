@@ -3,7 +3,8 @@
 So it depends neither on workers and ranks, nor on what was drawn before, nor on the release of a random generator.
 """
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,21 @@ ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME = 1, 2, 3, 4, 5, 6, 7
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
+def shuffled(members: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The positions in `members` (n,) in the order in which epoch `epoch` reads them."""
+    return members[np.argsort(_hash(seed, ORDER, np.int64(epoch), members), kind="stable")]
+
+
 def permutation(count: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order (count,) in which epoch `epoch` reads a split."""
-    return np.argsort(_hash(seed, ORDER, np.int64(epoch), np.arange(count)), kind="stable")
+    """`shuffled` for all of `count` examples."""
+    return shuffled(np.arange(count), seed=seed, epoch=epoch)
+
+
+def path_draws(seed: int, paths: Sequence[str]) -> NDArray[np.float64]:
+    """A number in [0, 1) for each file (n,), to part a data set by: it does not depend on other files."""
+    start = hashlib.blake2b(f"{seed}:".encode(), digest_size=6)
+    digits = np.frombuffer(b"".join([_hashed(start, path) for path in paths]), np.uint8).reshape(-1, 6)
+    return digits @ 256.0 ** -np.arange(1, 7)  # exact: 48 bits fit into a float
 
 
 def crop_draws(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:
@@ -59,6 +72,13 @@ def _hash(seed: int, use: int, first: NDArray[np.int64] | np.int64, second: NDAr
     for part in (np.int64(use), first, second):
         state = _mixed(state) + np.asarray(part).astype(np.uint64)
     return _mixed(state)
+
+
+def _hashed(start: "hashlib.blake2b", path: str) -> bytes:
+    """The hash of what `start` has seen and `path`; going on from there is faster than starting anew."""
+    hashed = start.copy()
+    hashed.update(path.encode())
+    return hashed.digest()
 
 
 def _fractions(bits: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -55,7 +55,8 @@ class HeldOutSplit(HeldOut):
             yield from (self.place(batch) for batch, _ in zip(batches, range(count), strict=False))
 
     def _endless(self, start: int, *, workers: int) -> Batches:
-        size, seed, config = self.batch_size, self.seed, self.config.model_copy(update={"workers": workers})
+        config = self.config.model_copy(update={"workers": workers, "balance": "none"})  # images as they are
+        size, seed = self.batch_size, self.seed
         return training_batches(
             self.split, self.spec, config, batch_size=size, seed=seed, start_step=start, augment=False
         )

@@ -4,7 +4,6 @@ Fractions are stratified by class and drawn by a hash of (seed, path), so that a
 order of the files.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from surefoot.data.draws import path_draws
 from surefoot.data.manifest import ClassList, PromptNames, Table
 from surefoot.data.task import Split, Task
 
@@ -207,9 +207,7 @@ def stratified(
     labels: NDArray[np.int64], paths: Sequence[str], fractions: Sequence[float], *, seed: int
 ) -> NDArray[np.int64]:
     """`deal` in the order of a hash of (seed, path)."""
-    start = hashlib.blake2b(f"{seed}:".encode(), digest_size=6)
-    digits = np.frombuffer(b"".join([_hashed(start, path) for path in paths]), np.uint8).reshape(-1, 6)
-    return deal(labels, digits @ 256.0 ** -np.arange(1, 7), fractions)  # exact: 48 bits fit into a float
+    return deal(labels, path_draws(seed, paths), fractions)
 
 
 def deal(
@@ -229,13 +227,6 @@ def deal(
             parts[members[taken : taken + share]] = part
             taken += share
     return parts
-
-
-def _hashed(start: "hashlib.blake2b", path: str) -> bytes:
-    """The hash of what `start` has seen and `path`; going on from there is faster than starting anew."""
-    hashed = start.copy()
-    hashed.update(path.encode())
-    return hashed.digest()
 
 
 def _shift_rows(table: Table, inside: Mask, name: str) -> tuple[Mask, list[str]]:

@@ -19,6 +19,9 @@ from surefoot.data.places import Place
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+TRIAL = "trial"
+"""A task's option of this name draws its splits, and is the run's seed unless it is set: each seed is a trial."""
+
 
 class Source(Protocol):
     """Where image bytes come from. Worker processes get a pickled copy."""
@@ -110,8 +113,9 @@ class Split:
 class Task:
     """A classification task: one home domain to train on, and test splits that show what held under a shift.
 
-    `tests` keeps its order and contains the home test split, whose key is `home`; the others are the shifts. `names`
-    says what sentences call each class, one or more names a class; empty: the name in `classes`.
+    `tests` keeps its order and contains the home test split, whose key is `home`; the others are the shifts, but for
+    those named in `apart`, which are measured and count as none (a target's own validation images). `names` says what
+    sentences call each class, one or more names a class; empty: the name in `classes`.
     """
 
     name: str
@@ -125,6 +129,7 @@ class Task:
     group_names: tuple[str, ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
     notes: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -133,7 +138,7 @@ class Task:
 
     @property
     def shifts(self) -> tuple[str, ...]:
-        return tuple(name for name in self.tests if name != self.home)
+        return tuple(name for name in self.tests if name != self.home and name not in self.apart)
 
     def splits(self) -> dict[str, Split]:
         """Train, validation and the tests by name."""
@@ -188,6 +193,21 @@ class TaskSource(ABC):
         """What it reads below `config.root`, for data sets that people must get first; none for others."""
         return ()
 
+    def variants(self) -> Mapping[str, Mapping[str, Any]]:
+        """The tasks that this one stands for where an option leaves it open: name -> options; none for others.
+
+        A comparison runs over all of them, each in a folder of its name, and shows their mean. A variant may have
+        variants of its own. Raises ValueError where there is nothing to run over.
+        """
+        return {}
+
+    def folds(self) -> Mapping[str, Mapping[str, Any]]:
+        """Tasks that leave one more domain out and test on it (`left_out`), by name: the options that make each.
+
+        For leave-one-domain-out cross-validation; none for tasks that leave no domain out.
+        """
+        return {}
+
     @abstractmethod
     def load(self) -> Task:
         """Find the images and labels; reads no image."""
@@ -213,6 +233,8 @@ def _check_names(task: Task) -> None:
         raise ValueError(
             f"{where}: home is {task.home!r}, but the test splits are {list(task.tests)}; name one of them"
         )
+    if not set(task.apart) <= set(task.tests) - {task.home}:
+        raise ValueError(f"{where}: apart is {task.apart}; name test splits other than home {task.home!r}")
     taken = {"train", "validation"} & set(task.tests)
     if taken:
         raise ValueError(f"{where}: a test split is called {sorted(taken)[0]!r}; rename that domain")

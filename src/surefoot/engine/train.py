@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -44,6 +45,7 @@ class EngineConfig(BaseModel):
     lr: PositiveFloat = 1e-5
     batch_size: PositiveInt = 512  # of all processes together
     epochs: PositiveFloat = 10
+    steps: NonNegativeInt = 0  # in place of epochs where it is not 0
     weight_decay: NonNegativeFloat = 0.1
     warmup: Annotated[float, Field(ge=0, le=1)] = IMAGENET_WARMUP  # share of a stage's steps
     clip_norm: NonNegativeFloat = 0.0  # of the whole gradient; 0 = no clipping
@@ -126,8 +128,8 @@ def _check_launched(config: EngineConfig) -> None:
 
 
 def stage_steps(stage: Stage, config: EngineConfig, *, images: int) -> int:
-    """Steps of a stage: its share of epochs * ceil(images / batch size), at least one."""
-    return max(1, round(stage.share * config.epochs * -(-images // config.batch_size)))
+    """Steps of a stage: its share of `steps`, or of epochs * ceil(images / batch size); at least one."""
+    return max(1, round(stage.share * (config.steps or config.epochs * -(-images // config.batch_size))))
 
 
 def fit(

@@ -3,7 +3,8 @@
 from surefoot.report import lines
 from surefoot.report.examples import Example
 from surefoot.report.html import html
-from surefoot.report.records import Records, Run, comparison, find_runs, read_records, read_runs
+from surefoot.report.records import Records, comparison, read_records, read_variants
+from surefoot.report.runs import Run, chosen, find_runs, read_runs
 from surefoot.report.tables import as_csv, markdown, terminal
 from surefoot.report.write import write_report
 
@@ -12,6 +13,7 @@ __all__ = [
     "Records",
     "Run",
     "as_csv",
+    "chosen",
     "comparison",
     "find_runs",
     "html",
@@ -19,6 +21,7 @@ __all__ = [
     "markdown",
     "read_records",
     "read_runs",
+    "read_variants",
     "terminal",
     "write_report",
 ]

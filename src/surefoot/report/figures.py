@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from surefoot.report import summary, svg
-from surefoot.report.records import Run
+from surefoot.report.runs import Run
 from surefoot.report.summary import Entry, Estimate, Value, percent, signed
 from surefoot.report.svg import Box, Scale
 

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from surefoot.report import figures, summary, svg, tables
 from surefoot.report.examples import Example
-from surefoot.report.records import Records, Run
+from surefoot.report.records import Records
+from surefoot.report.runs import Run
 from surefoot.report.summary import Entry
 
 IMAGE_BUDGET = 3_000_000  # characters of images; with them the page stays well below 5 MB

@@ -11,7 +11,7 @@ from typing import Any
 Value = Callable[[Mapping[str, Any]], float | None]  # a number of a row, None where it is missing
 
 REFERENCE = "zero_shot"  # the method that others are measured against, where it was run
-HONEST = ("none", "validation")  # what may choose a setting
+HONEST = ("none", "validation", "left-out sources")  # what may choose a setting
 
 _T_975 = (
     *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
@@ -294,4 +294,6 @@ def notes(comparison: Mapping[str, Any]) -> list[str]:
             said.append(
                 f"{entry.name} was chosen on {', '.join(wrong)}, not on validation: its numbers there flatter it."
             )
+        if rules := sorted({row.get("rule", "") for row in entry.rows} - {""}):
+            said.append(f"{entry.name}: the setting of each run was chosen by {', '.join(rules)}.")
     return said

@@ -86,7 +86,9 @@ def table(comparison: Mapping[str, Any]) -> Table:
 def caption(comparison: Mapping[str, Any]) -> str:
     seeds = sorted({row["seed"] for row in comparison["rows"]})
     over = f"means over {len(seeds)} seeds, ± half the 95 % t-interval" if len(seeds) > 1 else f"one seed ({seeds[0]})"
-    return f"{comparison['backbone']} on {comparison['task']}; {over}"
+    variants = comparison.get("variants", ())
+    joined = f"means over {len(variants)} variants of the task; " if variants else ""
+    return f"{comparison['backbone']} on {comparison['task']}; {joined}{over}"
 
 
 def _columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
@@ -143,10 +145,12 @@ def marks(values: Sequence[float | None], *, better: Better) -> list[Mark]:
 class TerminalTable:
     """A rich renderable: one table where it fits, else the summary first, the shifts and the groups below it.
 
-    Where there is no terminal to show bold and underlined, a star and a plus take their place.
+    Where there is no terminal to show bold and underlined, a star and a plus take their place. `notes` say what a mean
+    is without.
     """
 
     table: Table
+    notes: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         plain = not options.is_terminal
@@ -162,12 +166,12 @@ class TerminalTable:
             yield drawn
             yield Text()
         marked = "*: best, +: second best" if plain else "Bold: best, underlined: second best"
-        yield Text(f"{self.table.caption}. {marked}.")
+        yield Text("\n".join([f"{self.table.caption}. {marked}.", *self.notes]))
 
 
 def terminal(comparison: Mapping[str, Any]) -> TerminalTable:
     """For `rich.console.Console.print`; fits any console from 40 columns on."""
-    return TerminalTable(table(comparison))
+    return TerminalTable(table(comparison), tuple(comparison.get("notes", ())))
 
 
 def _pieces(whole: Table, *, width: int, plain: bool) -> list[tuple[str, list[int]]]:
