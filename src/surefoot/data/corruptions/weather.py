@@ -75,27 +75,35 @@ def frost(x: Floats, setting: Setting) -> Floats:
 
 
 def ice(height: int, width: int, *, chance: Chance) -> Floats:
-    """Frost on a window (height, width, 3): a bluish film of uneven thickness, with bright needles in three directions.
+    """Frost on a window (height, width, 3): a bluish film of uneven thickness, with bright needles on it.
 
-    Needles are the ridges of noise that is drawn out along a direction; the directions are 60 degrees apart, as ice
-    grows, and bent a little. All lengths follow the short side.
+    Needles are the ridges of noise that is drawn out along one of three directions, 60 degrees apart as ice grows; each
+    direction has its own regions. All lengths follow the short side.
     """
     unit = min(height, width) / 224
     down, right = np.mgrid[:height, :width] / unit
-    film, bend = (stretched(chance.uniform(6, 6).astype(np.float32), height, width) for _ in range(2))
+    film, bend, roughness = (_patches(height, width, 224 / every, chance=chance) for every in (80, 40, 8))
     first = chance.between(0, math.pi / 3)
     needles = np.zeros((height, width), dtype=np.float32)
     for way in range(3):
-        angle = first + way * math.pi / 3 + 0.9 * (bend - 0.5)
-        along, across = down * np.sin(angle) + right * np.cos(angle), down * np.cos(angle) - right * np.sin(angle)
+        sine, cosine = math.sin(first + way * math.pi / 3), math.cos(first + way * math.pi / 3)
+        along, across = down * sine + right * cosine, down * cosine - right * sine + 14 * bend + 3 * roughness
         noise = chance.uniform(96, 96).astype(np.float32)
-        ridges = 1 - np.abs(2 * sampled(noise, across / 5 + 40, along / 34 + 40) - 1)
-        here = stretched(chance.uniform(5, 5).astype(np.float32), height, width)
-        needles = np.maximum(needles, ridges**6 * np.clip(3 * here - 0.8, 0, 1))
+        ridges = 1 - np.abs(2 * sampled(noise, across / 4 + 90, along / 22 + 40) - 1)
+        region = _patches(height, width, 224 / 48, chance=chance)
+        needles = np.maximum(needles, ridges**4 * np.clip(4 * region - 1.6, 0, 1))
     grain = chance.uniform(height, width).astype(np.float32)
-    thickness = np.clip(1.6 * film - 0.3 + 0.35 * (grain - 0.5), 0, 1)[..., None]
+    thickness = np.clip(1.5 * film - 0.35 + 0.3 * roughness + 0.3 * (grain - 0.5), 0, 1)[..., None]
     thin = ICE[0] + (ICE[1] - ICE[0]) * thickness
-    return np.asarray(thin + (ICE[2] - thin) * np.clip(needles, 0, 1)[..., None])
+    bright = np.clip(needles * (0.4 + 0.6 * thickness[..., 0]) * (0.7 + 0.6 * grain), 0, 1)
+    return np.asarray(thin + (ICE[2] - thin) * bright[..., None])
+
+
+def _patches(height: int, width: int, count: float, *, chance: Chance) -> Floats:
+    """Smooth noise from 0 to 1, with `count` independent values along the short side."""
+    step = min(height, width) / count
+    shape = (math.ceil(height / step) + 2, math.ceil(width / step) + 2)
+    return stretched(chance.uniform(*shape).astype(np.float32), height, width)
 
 
 def spatter(x: Floats, setting: Setting) -> Floats:
