@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 # what a draw is for, so that no two uses share their numbers
-ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME, CORRUPTION = 1, 2, 3, 4, 5, 6, 7, 8
+ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME = 1, 2, 3, 4, 5, 6, 7
+CORRUPTION = 9
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 

@@ -3,8 +3,9 @@
     corrupt(pixels, "fog", 3, index=7)
 
 Pure functions of uint8 RGB pictures of any size. What is random in them is a hash of (seed, corruption, severity,
-index): neither workers nor the order of reading change it. Departures from the authors' scripts stand with each function.
-Common to all: results are rounded to the nearest level, where the scripts cut, and not written as JPEG of quality 85.
+index): neither workers nor the order of reading change it. Departures from the authors' scripts stand with each
+function. Common to all: results are rounded to the nearest level, where the scripts cut, and are not written as JPEG
+of quality 85.
 """
 
 from surefoot.data.corruptions.altering import Corrupted

@@ -41,9 +41,7 @@ COMMON, EXTRA = ALL[:15], ALL[15:]
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def corrupt(
-    pixels: NDArray[np.uint8], name: str, severity: int, *, index: int = 0, seed: int = 0
-) -> NDArray[np.uint8]:
+def corrupt(pixels: NDArray[np.uint8], name: str, severity: int, *, index: int = 0, seed: int = 0) -> NDArray[np.uint8]:
     """The picture (H, W, 3), uint8 RGB, under the corruption `name` at severity 1 to 5; of the same shape.
 
     Lengths are those published for 224, 64 or 32 pixels, whichever serves the short side (from 128, from 48, below),

@@ -15,13 +15,13 @@ def brightness(x: Floats, setting: Setting) -> Floats:
     value = x.max(axis=-1, keepdims=True)
     wanted = np.minimum(value + np.float32(more), 1)
     # at one hue and saturation, red, green and blue are in proportion to the value
-    return np.where(value > 0, x * (wanted / np.maximum(value, np.float32(1e-6))), wanted)
+    return np.asarray(np.where(value > 0, x * (wanted / np.maximum(value, np.float32(1e-6))), wanted))
 
 
 def saturate(x: Floats, setting: Setting) -> Floats:
     """The saturation of HSV times a plus b, at most 1; hue and value stay. Values: a, b.
 
-    The hue of grey is 0, as usual, so that with b > 0 grey and white become reddish; so they do in the published images.
+    The hue of grey is 0, as usual, so that with b > 0 grey and white become reddish; the published images show it too.
     """
     times, plus = setting.values
     value, least = x.max(axis=-1, keepdims=True), x.min(axis=-1, keepdims=True)

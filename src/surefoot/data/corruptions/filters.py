@@ -41,14 +41,14 @@ def disk_kernel(radius: float, edge: float) -> Floats:
     weights = np.exp(-0.5 * (near / edge) ** 2)
     for axis in (0, 1):
         disk = np.asarray(sum(w * np.roll(disk, shift, axis) for w, shift in zip(weights, near.tolist(), strict=True)))
-    return (disk / disk.sum()).astype(np.float32)
+    return np.asarray(disk / disk.sum(), dtype=np.float32)
 
 
 def correlated(x: Floats, kernel: Floats, *, border: Border) -> Floats:
     """Each pixel of x (H, W) or (H, W, C) as the sum of its surroundings times `kernel` (n, n), n odd."""
     reach_y, reach_x = kernel.shape[0] // 2, kernel.shape[1] // 2
     if reach_y == reach_x == 0:
-        return x * kernel[0, 0]
+        return np.asarray(x * kernel[0, 0])
     layers = np.moveaxis(x, -1, 0) if x.ndim == 3 else x[None]
     padded = np.pad(layers, ((0, 0), (reach_y, reach_y), (reach_x, reach_x)), mode=border)
     shape = (_quick(padded.shape[1]), _quick(padded.shape[2]))
@@ -63,9 +63,9 @@ def blurred(x: Floats, sigma: float) -> Floats:
 
 
 def wide_blur(field: Floats, sigma: float, *, truncate: float) -> Floats:
-    """Gaussian blur of a layer (H, W) for a `sigma` that may be larger than the layer, which goes on as its mirror image.
+    """Gaussian blur of a layer (H, W), which goes on as its mirror image; `sigma` may be larger than the layer.
 
-    Exact: a layer and its mirror image repeat every 2 H and 2 W pixels, and so the kernel is wound around that.
+    Exact: layer and mirror image repeat every 2 H and 2 W pixels, and so the kernel is wound around that.
     """
     weights = gaussian_weights(sigma, truncate=truncate)
     spectrum = np.fft.rfft2(np.pad(field, ((0, field.shape[0]), (0, field.shape[1])), mode="symmetric"))
@@ -130,10 +130,10 @@ def _folded(at: NDArray[np.float64], length: int) -> NDArray[np.float64]:
         return np.zeros_like(at)
     period = 2 * (length - 1)
     inside = np.abs(at) % period
-    return np.minimum(inside, period - inside)
+    return np.asarray(np.minimum(inside, period - inside))
 
 
 def _quick(length: int) -> int:
     """The next length that a Fourier transform is quick for."""
-    step = 2 ** max(0, length.bit_length() - 4)
+    step = 1 << max(0, length.bit_length() - 4)
     return -(-length // step) * step

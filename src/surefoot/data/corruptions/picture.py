@@ -35,7 +35,9 @@ class Chance:
         count = int(np.prod(shape, dtype=np.int64))
         first, second = self.uniform(2, (count + 1) // 2)
         length, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
-        return np.concatenate([length * np.cos(angle), length * np.sin(angle)])[:count].reshape(shape).astype(np.float32)
+        return (
+            np.concatenate([length * np.cos(angle), length * np.sin(angle)])[:count].reshape(shape).astype(np.float32)
+        )
 
 
 @dataclass(frozen=True)
