@@ -2,10 +2,11 @@
 
 So a task without shifted data still shows how accuracy falls under noise, blur, weather and bad coding. The corruptions
 are those of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv:1903.12261), see `data.corruptions`; none is ever
-seen in training. The home split stays clean, each corruption makes a shift, so that the mean over shifts is one minus the
-mean corruption error (not divided by AlexNet's, as mCE is).
+seen in training. The home split stays clean and each corruption makes a shift, so that the mean over the shifts is one
+minus the mean corruption error (the plain one: mCE divides each by AlexNet's).
 """
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +18,7 @@ from surefoot.data.corruptions import COMMON, Corrupted, names_of
 from surefoot.data.places import Place
 from surefoot.data.sources import is_place
 from surefoot.data.task import Split, Task, TaskSource
-from surefoot.options import check, unknown
+from surefoot.options import check
 
 INNER = "options."
 Severity = Annotated[int, Field(ge=1, le=5)]
@@ -80,26 +81,27 @@ class CorruptedTask(TaskSource):
     def load(self) -> Task:
         task = inner(self.config).load()
         chosen = self.config.splits or (task.home,)
-        if odd := [name for name in chosen if name not in task.tests]:
-            raise ValueError(unknown("task.splits", odd[0], task.tests).replace("such option", "such test split"))
+        for name in chosen:
+            if name not in task.tests:
+                near = difflib.get_close_matches(name, task.tests, n=1)
+                hint = f"; did you mean {near[0]}?" if near else "."
+                raise ValueError(f"task.splits={name}: no such test split{hint} Known: {', '.join(task.tests)}")
         tests = {task.home: task.tests[task.home]}
         for name in chosen:
             for key, split in self._corrupted(task.tests[name], "" if name == task.home else f"{name}-"):
                 if key in tests or key in ("train", "validation"):
-                    raise ValueError(
-                        f"task.of: {task.name} has a test split called {key!r}, as a corruption is; rename it"
-                    )
+                    raise ValueError(f"task.of: {task.name} has a split called {key!r}, as a corruption is; rename it")
                 tests[key] = split
         return replace(task, name=f"{task.name}-corrupted", tests=tests)
 
     def _corrupted(self, split: Split, prefix: str) -> Sequence[tuple[str, Split]]:
         config = self.config
-        levels = [(f"-{severity}", (severity,)) for severity in config.severities]
-        if config.split_by == "corruption":
-            levels = [("", config.severities)]
+        levels: dict[str, tuple[int, ...]] = {"": config.severities}
+        if config.split_by == "severity":
+            levels = {f"-{severity}": (severity,) for severity in config.severities}
         found = []
         for corruption in config.corruptions:
-            for suffix, severities in levels:
+            for suffix, severities in levels.items():
                 key = f"{prefix}{corruption}{suffix}"
                 alter = Corrupted(corruption, severities, config.size, config.seed, split.alter)
                 found.append((key, replace(split, name=key, domain=f"{prefix}{corruption}", alter=alter)))

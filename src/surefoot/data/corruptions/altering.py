@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from surefoot.data.corruptions.corrupting import corrupt
-from surefoot.data.draws import CORRUPTION, fractions
+from surefoot.data.corruptions.picture import Chance
 from surefoot.data.images import ImageSpec, evaluation_box
 from surefoot.data.task import Alter
 
@@ -46,7 +46,7 @@ class Corrupted:
         if count == 1:
             return self.severities[0]
         block, place = divmod(index, count)
-        drawn = fractions(self.seed, block, 0, count=count, use=CORRUPTION)
+        drawn = Chance(self.seed, self.corruption, 0, index=block).uniform(count)
         return self.severities[int(np.argsort(drawn, kind="stable")[place])]
 
 

@@ -34,12 +34,13 @@ def zoom_blur(x: Floats, setting: Setting) -> Floats:
     count, step = setting.values
     height, width = x.shape[:2]
     image = Image.fromarray(np.rint(x * 255).astype(np.uint8))
-    total = 2 * x  # the picture, and its enlargement by 1
+    total = np.float32(2) * x  # the picture, and its enlargement by 1
     for number in range(1, int(count)):
         zoom = 1 + step * number
         left, top = width * (1 - 1 / zoom) / 2, height * (1 - 1 / zoom) / 2
         box = (left, top, width - left, height - top)
-        total = total + np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box)) / np.float32(255)
+        enlarged = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        total = total + np.asarray(enlarged, dtype=np.float32) / np.float32(255)
     return np.asarray(total / np.float32(count + 1))
 
 

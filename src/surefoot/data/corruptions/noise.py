@@ -28,14 +28,14 @@ def shot_noise(x: Floats, setting: Setting) -> Floats:
     drawn = setting.chance.uniform(*x.shape)
     # row v of the table is shifted by v, so that one sorted array serves all 256 levels
     places = np.searchsorted(table.ravel(), (levels + drawn).ravel(), side="right").reshape(x.shape)
-    return ((places - levels * table.shape[1]) / photons).astype(np.float32)
+    return np.asarray((places - levels * table.shape[1]) / photons, dtype=np.float32)
 
 
 def impulse_noise(x: Floats, setting: Setting) -> Floats:
     """A share of all values becomes 0 or 1, half of it each ("salt and pepper"). Values: the share."""
     (share,) = setting.values
     drawn = setting.chance.uniform(*x.shape)
-    return np.where(drawn < share / 2, np.float32(0), np.where(drawn < share, np.float32(1), x))
+    return np.asarray(np.where(drawn < share / 2, np.float32(0), np.where(drawn < share, np.float32(1), x)))
 
 
 @lru_cache(maxsize=15)
@@ -47,4 +47,4 @@ def poisson_table(photons: float) -> NDArray[np.float64]:
     likely = np.exp(counts * np.log(np.maximum(means, 1e-300)) - means - factorials)  # (256, K)
     table = np.minimum(np.cumsum(likely, axis=1), 1.0)
     table[:, -1] = 1.0
-    return table + np.arange(256)[:, None]
+    return np.asarray(table + np.arange(256)[:, None])

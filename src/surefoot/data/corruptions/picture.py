@@ -45,7 +45,7 @@ class Setting:
     """How to corrupt one picture.
 
     `values` are the numbers of the published table. `scale` is the picture's short side over the size that the table
-    was made for: lengths in pixels are multiplied by it, so that a corruption is as strong on a picture of another size.
+    was made for: lengths in pixels are multiplied by it, so that a corruption is as strong on a picture between sizes.
     """
 
     values: tuple[float, ...]

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.data.corruptions.filters import blurred, correlated, motion_blurred, sampled, stretched
 from surefoot.data.corruptions.picture import Chance, Floats, Setting
@@ -42,7 +43,7 @@ def plasma(size: int, decay: float, *, chance: Chance) -> Floats:
         field[half::step, ::step] = (corners + below + middle + np.roll(middle, 1, 1)) / 4 + noise[2]
         step, wobble = half, wobble / decay**2
     field -= field.min()
-    return (field / field.max()).astype(np.float32)
+    return np.asarray(field / field.max(), dtype=np.float32)
 
 
 def snow(x: Floats, setting: Setting) -> Floats:
@@ -110,8 +111,8 @@ def spatter(x: Floats, setting: Setting) -> Floats:
     """Drops of water (severities 1 to 3) or of mud (4 and 5) on the lens.
 
     Values: mean and deviation of the noise that drops are made of, its blur in pixels, the threshold, for water its
-    strength and for mud the blur of its rims in pixels, 0 for water and 1 for mud. On a picture of another size than the
-    table's, drops are made at the table's size and enlarged or shrunk, so that as much is covered.
+    strength and for mud the blur of its rims in pixels, 0 for water and 1 for mud. On a picture of another size than
+    the table's, drops are made at the table's size and enlarged or shrunk, so that as much is covered.
     """
     mean, deviation, sigma, threshold, last, is_mud = setting.values
     height, width = x.shape[:2]
@@ -149,7 +150,7 @@ def smoothed(layer: Floats) -> Floats:
     return correlated(layer, np.full((3, 3), 1 / 9, dtype=np.float32), border="reflect")
 
 
-def distance(rims: np.typing.NDArray[np.bool_], *, most: int) -> Floats:
+def distance(rims: NDArray[np.bool_], *, most: int) -> Floats:
     """From each pixel (H, W) to the nearest true one, in pixels, at most `most`."""
     height, width = rims.shape
     padded = np.pad(rims, ((0, 0), (most, most)))
@@ -159,10 +160,10 @@ def distance(rims: np.typing.NDArray[np.bool_], *, most: int) -> Floats:
         along[hit] = away
     squares = np.pad(along**2, ((most, most), (0, 0)), constant_values=(most + 1) ** 2)
     nearest = np.min([squares[most + up : most + up + height] + up**2 for up in range(-most, most + 1)], axis=0)
-    return np.sqrt(np.minimum(nearest, most**2)).astype(np.float32)
+    return np.asarray(np.sqrt(np.minimum(nearest, most**2)), dtype=np.float32)
 
 
-def _rims(mask: np.typing.NDArray[np.bool_]) -> np.typing.NDArray[np.bool_]:
+def _rims(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The true pixels (H, W) that touch a false one above, below or beside."""
     padded = np.pad(mask, 1, mode="edge")
     return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
