@@ -37,8 +37,9 @@ def contexts(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
     """The size of a split; below it the accuracy by the context that images seem to show, the most frequent first."""
     total = sum(numbers["count"] for numbers in groups.values())
     ranked = sorted(groups.items(), key=lambda group: -group[1]["count"])
+    width = max(map(len, groups), default=0)
     of_contexts = [
-        f"  {context:<40} {numbers['count']:>7} images  accuracy {percent(numbers['accuracy'])} %"
+        f"  {context:<{width}} {numbers['count']:>7} images  accuracy {percent(numbers['accuracy'])} %"
         for context, numbers in ranked
     ]
     return "\n".join([f"{name}: {total} images by estimated context", *of_contexts])
