@@ -192,10 +192,9 @@ def evaluate(
     with usage_errors():
         wanted = settings_of(settings, "", {"task": task, "task.root": root})
         from surefoot.config import resolve
-        from surefoot.measuring import evaluate, evaluate_by_context, evaluate_by_text, refuse_training
+        from surefoot.measuring import refuse_training, way_to_measure
 
-        if by_text and by_context:
-            raise ValueError("--by-text and --by-context are two ways to measure; give one")
+        measure = way_to_measure(by_text=by_text, by_context=by_context)
         resolve(wanted)
         refuse_training(wanted)
         if output and not Path(output).absolute().parent.is_dir():
@@ -203,8 +202,6 @@ def evaluate(
     with exit_codes():
         from surefoot.report import lines
 
-        measure = evaluate_by_context if by_context else evaluate_by_text if by_text else evaluate
-        line = lines.contexts if by_context else lines.split
         splits = measure(classifier, wanted)
         if output:
             Path(output).write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
@@ -212,7 +209,7 @@ def evaluate(
             typer.echo(json.dumps(splits, indent=1))
             return
         for name, split in splits.items():
-            typer.echo(line(name, split))
+            typer.echo((lines.contexts if by_context else lines.split)(name, split))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Measures a finished classifier on a task: with the head it was trained with, by text alone, or by context."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,13 @@ def evaluate_by_context(
         context = _predicted(of_context, everything, parts)
         splits[name] = group_accuracy(right, context, names=of_context.classes)
     return splits
+
+
+def way_to_measure(*, by_text: bool, by_context: bool) -> Callable[[Path, Settings], Mapping[str, Any]]:
+    """The function that an option of the command stands for. ValueError for both of them."""
+    if by_text and by_context:
+        raise ValueError("--by-text and --by-context are two ways to measure; give one")
+    return evaluate_by_context if by_context else evaluate_by_text if by_text else evaluate
 
 
 def refuse_training(settings: Settings) -> None:

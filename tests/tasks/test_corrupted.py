@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from surefoot.comparison import compare
 from surefoot.config import resolve
@@ -124,6 +125,8 @@ def test_the_other_task_is_named_in_any_way_that_a_task_is(small, by, tmp_path):
     task = load_task("corrupted", options=options)
     assert task.classes == ("green", "red")
     assert len(task.tests["fog"]) == 12
+    if by in ("options", "dotted"):
+        assert resolve({"task": {"name": "corrupted", **options}}).task.options.root == root
 
 
 def test_without_options_it_is_iconshift_with_its_settings_and_contexts():
@@ -153,6 +156,26 @@ def test_without_options_it_is_iconshift_with_its_settings_and_contexts():
 def test_what_is_wrong_is_named(small, options, message):
     with pytest.raises(ValueError, match=message):
         loaded(small if not {"of", "options"} & set(options) else {}, **options)
+
+
+def test_a_task_with_variants_is_corrupted_variant_by_variant(tmp_path):
+    for domain in ("art_painting", "cartoon", "photo", "sketch"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "PACS" / domain / name
+            folder.mkdir(parents=True)
+            for i in range(5):
+                Image.new("RGB", (32, 32), (10 * i, len(domain), 99)).save(folder / f"{i}.png")
+    options = {"of": "domainbed", "root": str(tmp_path), "options": {"dataset": "PACS"}}
+    config = resolve(
+        {"task": "corrupted", "backbone": "tiny", **{f"task.{name}": value for name, value in options.items()}}
+    )
+    assert config.engine.batch_size == 96  # as domainbed recommends
+    variants = config.task.plugin(config.task.options).variants()
+    assert list(variants) == ["art_painting", "cartoon", "photo", "sketch"]
+    task = load_task("corrupted", options={**options, **variants["photo"], "corruptions": "fog"})
+    assert (list(task.tests), task.shifts, task.apart) == ([task.home, "fog"], ("fog",), ())
+    plain = load_task("domainbed", options={"root": str(tmp_path), "dataset": "PACS", "target": "photo"})
+    assert set(plain.tests) > {task.home}
 
 
 def test_a_domain_that_is_called_as_a_corruption_is_refused(small, tmp_path):

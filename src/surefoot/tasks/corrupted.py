@@ -39,12 +39,14 @@ class CorruptedTask(TaskSource):
         @model_validator(mode="before")
         @classmethod
         def _dotted(cls, given: Any) -> Any:
-            """`task.options.home=photo` as well as `task.options={home: photo}`."""
-            if not isinstance(given, Mapping):
+            """`task.options.home=photo` as well as `task.options={home: photo}`; a root among them is `root`."""
+            if not isinstance(given, Mapping) or not isinstance(given.get("options", {}), Mapping):
                 return given
-            inner = {key.removeprefix(INNER): value for key, value in given.items() if key.startswith(INNER)}
+            dotted = {key.removeprefix(INNER): value for key, value in given.items() if key.startswith(INNER)}
             rest = {key: value for key, value in given.items() if not key.startswith(INNER)}
-            return {**rest, "options": {**rest.get("options", {}), **inner}} if inner else rest
+            options = {**rest.get("options", {}), **dotted}
+            root = options.pop("root", "")
+            return {**rest, "root": rest.get("root") or root, "options": options}
 
         @field_validator("severities", "corruptions", "splits")
         @classmethod
@@ -78,6 +80,11 @@ class CorruptedTask(TaskSource):
     def places(self) -> Sequence[Place]:
         return inner(self.config).places()
 
+    def variants(self) -> Mapping[str, Mapping[str, Any]]:
+        """Those of the other task, each corrupted."""
+        options = self.config.options
+        return {name: {"options": {**options, **own}} for name, own in inner(self.config).variants().items()}
+
     def load(self) -> Task:
         task = inner(self.config).load()
         chosen = self.config.splits or (task.home,)
@@ -92,7 +99,7 @@ class CorruptedTask(TaskSource):
                 if key in tests or key in ("train", "validation"):
                     raise ValueError(f"task.of: {task.name} has a split called {key!r}, as a corruption is; rename it")
                 tests[key] = split
-        return replace(task, name=f"{task.name}-corrupted", tests=tests)
+        return replace(task, name=f"{task.name}-corrupted", tests=tests, apart=())
 
     def _corrupted(self, split: Split, prefix: str) -> Sequence[tuple[str, Split]]:
         config = self.config
