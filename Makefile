@@ -30,6 +30,7 @@ types: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/corruptions.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/step_cost.py
 	$(BIN)/python benchmarks/demo.py --whole

@@ -157,6 +157,19 @@ def test_evaluate_repeats_the_numbers_of_the_run(trained: Path, squares: Path) -
     assert json.loads(done.stdout) == results(trained)["splits"]
 
 
+def test_evaluate_by_context_shows_a_line_a_context(trained: Path, squares: Path) -> None:
+    words = ["evaluate", trained, "--task", squares, "data.workers=0", "--by-context"]
+    done = surefoot(*words)
+    assert done.returncode == 0, done.stderr
+    assert "test: 15 images by estimated context" in done.stdout
+    assert " of a {}. " in done.stdout
+    found = json.loads(surefoot(*words, "--json").stdout)
+    assert sum(group["count"] for group in found["dim"].values()) == 15
+    both = surefoot(*words, "--by-text")
+    assert both.returncode == 2
+    assert "give one" in both.stderr
+
+
 def test_evaluate_by_text_takes_other_classes_and_prints_their_groups(trained: Path, tmp_path: Path) -> None:
     words = ["evaluate", trained, "--task", "icongroups", "data.workers=0"]
     refused = surefoot(*words)

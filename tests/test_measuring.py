@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from surefoot.classifier import Classifier, Head
+from surefoot.data.batch import DataConfig, evaluation_batches
 from surefoot.data.prompts import Prompts
-from surefoot.measuring import evaluate, evaluate_by_text, refuse_training
+from surefoot.measuring import evaluate, evaluate_by_context, evaluate_by_text, refuse_training
 from surefoot.run import Run, load_task, train
 from surefoot.run_folder import RunFolder
 
@@ -119,3 +120,37 @@ def test_measuring_leaves_the_run_as_it_is(runs: dict[str, Run], elsewhere: dict
 def test_settings_of_training_are_refused_on_the_command_line(setting: str) -> None:
     with pytest.raises(ValueError, match=f"{setting}: it is a setting of training"):
         refuse_training({"task": "iconshift", "engine.devices": 1, setting: "1"})
+
+
+def test_by_context_each_image_counts_once_under_the_context_nearest_to_it(
+    runs: dict[str, Run], quick: dict[str, Any]
+) -> None:
+    task = load_task(quick["task"])
+    found = evaluate_by_context(runs["flyp"].folder, quick)
+    assert list(found) == list(task.tests)
+    backbone = runs["zero_shot"].classifier().backbone
+    contexts = backbone.zero_shot_weights(Prompts.from_task(task).context_sentences())  # (M, D)
+    for name, groups in found.items():
+        split, results = task.tests[name], runs["flyp"].results["splits"][name]
+        assert sum(group["count"] for group in groups.values()) == len(split)
+        right = sum(group["accuracy"] * group["count"] for group in groups.values())
+        assert right / len(split) == pytest.approx(results["accuracy"])
+        (batch,) = evaluation_batches(split, backbone.image_spec, DataConfig(workers=0))
+        with torch.no_grad():
+            nearest = (backbone.image(batch.images) @ contexts.T).argmax(-1)
+        expected = torch.bincount(nearest, minlength=len(task.contexts)).tolist()
+        assert [groups.get(context, {"count": 0})["count"] for context in task.contexts] == expected
+    assert found == evaluate_by_context(runs["flyp"].classifier(), quick)
+
+
+def test_by_context_needs_two_contexts_the_classes_and_a_known_start(
+    runs: dict[str, Run], quick: dict[str, Any], elsewhere: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"one context only, 'a \{\} there'"):
+        evaluate_by_context(runs["flyp"].folder, {**quick, "task.contexts": ["a {} there"]})
+    with pytest.raises(ValueError, match="3 classes, task"):
+        evaluate_by_context(runs["flyp"].folder, elsewhere)
+    stranger = runs["flyp"].classifier()
+    stranger.provenance = {}
+    with pytest.raises(ValueError, match="give the folder of a run"):
+        evaluate_by_context(stranger, quick)

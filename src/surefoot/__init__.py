@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from surefoot.classifier import Classifier as Classifier
     from surefoot.comparison import compare as compare
     from surefoot.measuring import evaluate as evaluate
+    from surefoot.measuring import evaluate_by_context as evaluate_by_context
     from surefoot.measuring import evaluate_by_text as evaluate_by_text
     from surefoot.run import load_task as load_task
     from surefoot.run import train as train
@@ -26,10 +27,21 @@ _HOMES = {
     "compare": "surefoot.comparison",
     "blend": "surefoot.blending",
     "evaluate": "surefoot.measuring",
+    "evaluate_by_context": "surefoot.measuring",
     "evaluate_by_text": "surefoot.measuring",
 }
 
-__all__ = ["Classifier", "blend", "compare", "evaluate", "evaluate_by_text", "load_backbone", "load_task", "train"]
+__all__ = [
+    "Classifier",
+    "blend",
+    "compare",
+    "evaluate",
+    "evaluate_by_context",
+    "evaluate_by_text",
+    "load_backbone",
+    "load_task",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

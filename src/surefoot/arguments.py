@@ -23,6 +23,7 @@ OPTIONS = (
     "rule",
     "json",
     "by-text",
+    "by-context",
 )
 SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
 

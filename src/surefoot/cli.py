@@ -179,6 +179,9 @@ def evaluate(
     by_text: Annotated[
         bool, typer.Option("--by-text", help="Leave the head out: classify by the task's class names, as zero-shot.")
     ] = False,
+    by_context: Annotated[
+        bool, typer.Option("--by-context", help="Accuracy by the context that an image seems to show to zero-shot.")
+    ] = False,
     as_json: AsJson = False,
     output: Annotated[str, typer.Option("--output", "-o", help="A JSON file for the measures.")] = "",
 ) -> None:
@@ -189,8 +192,9 @@ def evaluate(
     with usage_errors():
         wanted = settings_of(settings, "", {"task": task, "task.root": root})
         from surefoot.config import resolve
-        from surefoot.measuring import evaluate, evaluate_by_text, refuse_training
+        from surefoot.measuring import refuse_training, way_to_measure
 
+        measure = way_to_measure(by_text=by_text, by_context=by_context)
         resolve(wanted)
         refuse_training(wanted)
         if output and not Path(output).absolute().parent.is_dir():
@@ -198,14 +202,14 @@ def evaluate(
     with exit_codes():
         from surefoot.report import lines
 
-        splits = (evaluate_by_text if by_text else evaluate)(classifier, wanted)
+        splits = measure(classifier, wanted)
         if output:
             Path(output).write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
         if as_json:
             typer.echo(json.dumps(splits, indent=1))
             return
         for name, split in splits.items():
-            typer.echo(lines.split(name, split))
+            typer.echo((lines.contexts if by_context else lines.split)(name, split))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from surefoot import plugins
 from surefoot.backbones.base import BackboneSource, source_of
 from surefoot.data.batch import DataConfig
+from surefoot.data.sources import is_place
 from surefoot.data.task import TRIAL, TaskSource
 from surefoot.engine.train import EngineConfig
 from surefoot.methods.base import Method
@@ -182,17 +183,13 @@ def choose(part: str, given: Mapping[str, Any]) -> Choice:
     if part == "backbone":
         name, found = source_of(name)
         written, options = name, {**found, **options}
-    elif part == "task" and name not in plugins.names("tasks") and _is_place(name):
+    elif part == "task" and name not in plugins.names("tasks") and is_place(name):
         name, written, options = "folder", "folder", {"root": name, **options}
     elif part == "method" and "+" in name:
         first, *terms = name.split("+")
         name, options = "compose", {"base": first, "terms": terms, **options}
     plugin: Any = plugins.find(folder, name, base=base)
     return Choice(written, plugin, check(plugin.Config, part, options))
-
-
-def _is_place(name: str) -> bool:
-    return "/" in name or Path(name).suffix in (".csv", ".zip", ".parquet") or Path(name).is_dir()
 
 
 def _as_section(nested: Mapping[str, Any], section: str) -> dict[str, Any]:

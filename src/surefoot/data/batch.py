@@ -4,7 +4,7 @@ Decoding belongs to `images`, what is drawn to `draws`: neither depends on worke
 """
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Never, Self
 
@@ -29,7 +29,7 @@ from surefoot.data.images import (
     training_view,
 )
 from surefoot.data.picks import Balance, EvaluationPicks, Picks, TrainingPicks, balanced
-from surefoot.data.scan import BadImage, broken_images, open_example, unreadable
+from surefoot.data.scan import BadImage, broken_images, files_of, open_example, unreadable
 from surefoot.data.task import Split, Task
 from surefoot.data.workers import outlive_signals, signals_held, spare_cores
 
@@ -166,8 +166,12 @@ def readable(split: Split, config: DataConfig) -> tuple[Split, list[BadImage]]:
     Reads every file: a JPEG at an eighth of its size, which needs all of its data but about a third of the time.
     """
     bad = unreadable(split, max_pixels=config.max_pixels, workers=config.workers)
+    return _without(split, bad), bad
+
+
+def _without(split: Split, bad: list[BadImage]) -> Split:
     left_out = {image.index for image in bad}
-    return (split.subset([i for i in range(len(split)) if i not in left_out]) if bad else split), bad
+    return split.subset([i for i in range(len(split)) if i not in left_out]) if bad else split
 
 
 def drop_unreadable(task: Task, config: DataConfig) -> Task:
@@ -177,9 +181,14 @@ def drop_unreadable(task: Task, config: DataConfig) -> Task:
     """
     if config.on_bad_image == "stop":
         return task
-    kept, notes = {}, []
+    kept, notes, known = {}, [], dict[Hashable, list[BadImage]]()
     for name, split in task.splits().items():
+        files = files_of(split)
+        if files in known:
+            kept[name] = _without(split, known[files])
+            continue
         kept[name], bad = readable(split, config)
+        known[files] = bad
         if bad:
             counts = Counter(task.classes[split.labels[image.index]] for image in bad)
             listed = ", ".join(f"{label} {count}" for label, count in counts.most_common())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 # what a draw is for, so that no two uses share their numbers
 ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME = 1, 2, 3, 4, 5, 6, 7
+CORRUPTION = 9
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
@@ -64,6 +65,12 @@ def random_tokens(
     positions = np.arange(shape[0] * shape[1])
     moments = np.full_like(positions, moment)
     return allowed[choices(seed, moments, positions, count=len(allowed), use=TOKENS)].reshape(shape)
+
+
+def fractions(seed: int, first: int, second: int, *, count: int, use: int) -> NDArray[np.float64]:
+    """`count` numbers in (0, 1) for one (seed, use, first, second), by SplitMix64."""
+    state = _hash(seed, use, np.int64(first), np.array([second]))
+    return _fractions(_mixed(state + GOLDEN * np.arange(1, count + 1, dtype=np.uint64))) + 2.0**-54
 
 
 def _hash(seed: int, use: int, first: NDArray[np.int64] | np.int64, second: NDArray[np.int64]) -> NDArray[np.uint64]:

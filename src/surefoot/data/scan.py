@@ -3,7 +3,8 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -37,14 +38,27 @@ def open_example(split: Split, index: int, *, max_pixels: int = PILLOW_LIMIT) ->
 
 
 def unreadable(split: Split, *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> list[BadImage]:
-    """Every image of the split that cannot be decoded, in order; reads and decodes all of them."""
+    """Every image of the split that cannot be decoded, in order; reads and decodes all of them, as their files are."""
     return [bad for found in _scan(_Decoding(split, max_pixels), workers) for bad in found]
+
+
+def files_of(split: Split) -> Hashable:
+    """Equal for splits that have the same files in the same order, whatever `alter` makes of them."""
+    return id(split.source), tuple(split.paths)
+
+
+def first_of_each(splits: Iterable[Split]) -> list[Split]:
+    """The splits but for those whose files an earlier one has (`files_of`)."""
+    found: dict[Hashable, Split] = {}
+    for split in splits:
+        found.setdefault(files_of(split), split)
+    return list(found.values())
 
 
 def broken_images(splits: Iterable[Split], *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> str:
     """What to tell of all images of `splits` that cannot be decoded; "" where there is none."""
     told = ""
-    for split in splits:
+    for split in first_of_each(splits):
         bad = unreadable(split, max_pixels=max_pixels, workers=workers)
         if bad:
             where = f"split {split.name!r} ({split.source.describe()})"
@@ -78,8 +92,9 @@ def duplicates(split_a: Split, split_b: Split) -> list[tuple[int, int]]:
 def leakage_notes(task: Task) -> tuple[str, ...]:
     """A warning for each split that shares files with the training split. Reads all files once."""
     known, notes = fingerprints(task.train), []
+    own = first_of_each(task.splits().values())[1:]
     for name, split in task.splits().items():
-        pairs = [] if split is task.train else matches(known, fingerprints(split))
+        pairs = matches(known, fingerprints(split)) if split in own else []
         if pairs:
             first, second = pairs[0]
             notes.append(
@@ -91,7 +106,7 @@ def leakage_notes(task: Task) -> tuple[str, ...]:
 
 class _Decoding(Dataset[list[BadImage]]):
     def __init__(self, split: Split, max_pixels: int) -> None:
-        self.split, self.max_pixels = split, max_pixels
+        self.split, self.max_pixels = replace(split, alter=None), max_pixels  # which costs more than reading
 
     def __len__(self) -> int:
         return math.ceil(len(self.split) / CHUNK)

@@ -11,6 +11,11 @@ from pathlib import Path, PurePosixPath
 MAX_FILE_BYTES = 2**29  # one member of a zip, unpacked; more is taken for a zip bomb
 
 
+def is_place(name: str) -> bool:
+    """Whether a task's name is that of a folder, zip or table of the user's own."""
+    return "/" in name or Path(name).suffix in (".csv", ".zip", ".parquet") or Path(name).is_dir()
+
+
 @dataclass(frozen=True)
 class FolderSource:
     """Files under `root`; an absolute path is read as it is."""

@@ -33,6 +33,18 @@ def split(name: str, measured: Mapping[str, Any]) -> str:
     return "\n".join([first, *of_groups, *([f"  of the groups: {of_all}"] if of_all else [])])
 
 
+def contexts(name: str, groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """The size of a split; below it the accuracy by the context that images seem to show, the most frequent first."""
+    total = sum(numbers["count"] for numbers in groups.values())
+    ranked = sorted(groups.items(), key=lambda group: -group[1]["count"])
+    width = max(map(len, groups), default=0)
+    of_contexts = [
+        f"  {context:<{width}} {numbers['count']:>7} images  accuracy {percent(numbers['accuracy'])} %"
+        for context, numbers in ranked
+    ]
+    return "\n".join([f"{name}: {total} images by estimated context", *of_contexts])
+
+
 def tried_run(tried: Mapping[str, Any]) -> str:
     """A run that a greedy soup tried, from an entry of its selection."""
     alone, soup = percent(tried["validation_accuracy"]), percent(tried["soup_accuracy"])
