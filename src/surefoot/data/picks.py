@@ -42,7 +42,7 @@ def balanced(split: Split, balance: Balance) -> list[NDArray[np.int64]]:
 class TrainingPicks(Sampler[Picks]):
     """The endless stream of one rank, in which each of `members` takes its turn.
 
-    `views` is -1 for the evaluation transform, 0 for a new view each epoch; `blocks` and `window` are those of the split.
+    `views` is -1 for the evaluation transform, 0 for a new view each epoch; `blocks` and `window` are the split's.
     """
 
     def __init__(
