@@ -26,6 +26,14 @@ def read(data):
     return list(members(io.BytesIO(data), length=len(data), name="a.tar"))
 
 
+def told(data):
+    """What the members are called, or the message."""
+    try:
+        return [member.name for member in read(data)]
+    except ValueError as error:
+        return str(error)
+
+
 def odd(name, kind, target=""):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
@@ -88,11 +96,9 @@ def test_zeros_in_place_of_the_end_are_the_end():
 def test_a_changed_byte_of_a_header_is_noticed(place, change):
     data = bytearray(tar(("a.jpg", b"x" * 700), ("b.jpg", b"y" * 10), form="ustar"))
     data[1536 + place] ^= change
-    try:
-        assert [m.name for m in read(bytes(data))] == ["a.jpg", "b.jpg"]  # only where the checksum says the same
-        assert 148 <= place < 156
-    except ValueError as error:
-        assert str(error).startswith("a.tar")
+    found = told(bytes(data))
+    same_checksum = found == ["a.jpg", "b.jpg"] and 148 <= place < 156  # digits that mean the same number
+    assert same_checksum or (isinstance(found, str) and found.startswith("a.tar"))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +139,7 @@ def test_a_compressed_archive_is_refused(start):
 
 
 def test_something_else_is_no_tar():
-    with pytest.raises(ValueError, match="no header of a tar|wrong checksum"):
+    with pytest.raises(ValueError, match=r"no header of a tar|wrong checksum"):
         read(b"<html>not found</html>" * 100)
 
 
@@ -147,10 +153,8 @@ def test_a_pax_header_that_claims_to_be_huge_is_not_read():
 @given(st.binary(min_size=512, max_size=4096))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_end_in_members_or_a_message(data):
-    try:
-        assert all(m.offset + m.size <= len(data) for m in read(data))
-    except ValueError as error:
-        assert "a.tar" in str(error)
+    found = told(data)
+    assert not found or "a.tar" in found
 
 
 @given(st.binary(max_size=300))
@@ -159,7 +163,5 @@ def test_any_pax_header_ends_in_members_or_a_message(content):
     info = tarfile.TarInfo("h")
     info.type, info.size = tarfile.XHDTYPE, len(content)
     data = info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512) + tar(("a.jpg", b"1"), form="ustar")
-    try:
-        assert len(read(data)) == 1
-    except ValueError as error:
-        assert "a.tar" in str(error)
+    found = told(data)
+    assert len(found) == 1 or "a.tar" in found

@@ -196,13 +196,13 @@ def _read_index(shard: Shard, layout: Layout, folder: Path, spool: Spool) -> Sha
     asked = hashlib.sha256(json.dumps([FORMAT, layout.images, layout.label, layout.field]).encode()).hexdigest()[:8]
     path = folder / f"{shard.key}-{asked}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return ShardIndex(*(stored[name] for name in ShardIndex._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # none yet, or half of one
     whole = str(spool.file(f"{shard.key}.tar", partial(fetch, shard))) if is_remote(shard.url) and spool.keep else ""
-    with opened(whole or shard.url) as file:
-        index = make_index(file, shard, layout)
+    with opened(whole or shard.url) as tar:
+        index = make_index(tar, shard, layout)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.part")
     with unfinished.open("wb") as out:

@@ -44,9 +44,10 @@ def expanded(patterns: Sequence[str], root: str, *, option: str) -> list[str]:
     A relative pattern starts at `root`. ValueError where one names nothing or a file stands there twice.
     """
     found = []
+    root = root.removeprefix("file://")
     for pattern in patterns:
+        pattern = pattern.removeprefix("file://")
         full = pattern if is_remote(pattern) or os.path.isabs(pattern) else f"{root.rstrip('/')}/{pattern}"
-        full = full.removeprefix("file://")
         full = full if is_remote(full) else str(Path(full).expanduser())
         for written in _written_out(full, option):
             found += _globbed(written, option) if _is_glob(written) else [written]

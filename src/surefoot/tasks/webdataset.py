@@ -140,8 +140,8 @@ def _check_root(root: str) -> None:
 def _check_keep(keep: int, needed: int, window: int) -> None:
     if 0 < keep < needed:
         raise ValueError(
-            f"task.keep={keep}: training with task.window={window} reads from up to {needed} remote shards at a time, so "
-            "each would be fetched again and again; raise it, lower the window, or set task.keep=0 to read by byte range"
+            f"task.keep={keep}: training with task.window={window} reads from up to {needed} remote shards at a time, "
+            "so each would be fetched again and again; raise it, lower the window, or set task.keep=0 to read by range"
         )
 
 
