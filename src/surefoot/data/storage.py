@@ -98,6 +98,15 @@ def part(path: str, offset: int, size: int) -> bytes:
     return data
 
 
+def whole(path: str) -> bytes:
+    """All of a file."""
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    system, inside = _system(path)
+    data: bytes = _tried(lambda: system.cat_file(inside), path)
+    return data
+
+
 def download(path: str, to: Path) -> None:
     """All of a file behind a URL; Unreachable also where it is gone."""
     system, inside = _system(path)
