@@ -137,8 +137,10 @@ class StreamRows:
         self.starts: dict[str, NDArray[np.int64]] = {}
         self.keys: dict[str, str] = {}
         with place.explained() as datasets:
+            from datasets.packaged_modules.parquet.parquet import Parquet
+
             builder = datasets.load_dataset_builder(**place.arguments())
-            self.in_parquet = isinstance(builder, datasets.packaged_modules.parquet.parquet.Parquet)
+            self.in_parquet = isinstance(builder, Parquet)
             self.streams = {split: rows.reshard() for split, rows in builder.as_streaming_dataset().items()}
             self.splits = list(self.streams)
             self.features = dict(self.streams[self.splits[0]].features or {})

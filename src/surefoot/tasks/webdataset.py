@@ -120,7 +120,7 @@ class WebDataset(TaskSource):
             raise ValueError("task.train is empty; name the training shards, such as train-{000..099}.tar")
         found: dict[str, tuple[str, str]] = {}
         for split, domain, patterns in asked:
-            option = f"task.shifts.{domain}" if domain else f"task.{split}"
+            option = f"task.shifts[{domain}]" if domain else f"task.{split}"
             for url in expanded(patterns, config.root, option=option):
                 if url in found:
                     raise ValueError(
