@@ -3,6 +3,8 @@ import importlib.util
 import json
 import os
 import pickle
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
+from surefoot.config import check as check_options
+from surefoot.config import parse_settings
 from surefoot.data.batch import DataConfig, evaluation_batches, training_batches
 from surefoot.data.images import ImageSpec
 from surefoot.data.scan import unreadable
@@ -527,3 +531,14 @@ def test_an_image_of_any_mode_comes_out(tmp_path):
         8,
         8,
     )
+
+
+def test_the_commands_of_the_page_are_understood():
+    page = Path(__file__).parents[2] / "docs" / "tasks" / "hf_dataset.md"
+    commands = [shlex.split(line) for line in re.findall(r"^    surefoot (.+)$", page.read_text(), re.MULTILINE)]
+    assert len(commands) == 4
+    for words in commands:
+        assert "hf_dataset" in words
+        given = parse_settings(word for word in words if word.startswith("task."))
+        options = {name.removeprefix("task."): value for name, value in given.items()}
+        check_options(HfDataset.Config, "task", {"root": words[words.index("--root") + 1], **options})

@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import pytest
 import torch
 
 from surefoot.backbones.base import load_backbone
+from surefoot.config import check as check_options
+from surefoot.config import parse_settings
 from surefoot.data import storage
 from surefoot.data.batch import DataConfig, evaluation_batches, training_batches
 from surefoot.data.images import ImageSpec
@@ -469,3 +473,14 @@ def test_evaluation_reads_a_shard_from_its_beginning_to_its_end(remote, file_ser
     list(evaluation_batches(task.train, load_backbone("tiny").image_spec, HERE))
     names = [path.rpartition("/")[2] for path in file_server.asked]
     assert names == [f"train-{shard:03d}.tar" for shard in range(4) for _ in range(9)]
+
+
+def test_the_commands_of_the_page_are_understood():
+    page = Path(__file__).parents[2] / "docs" / "tasks" / "webdataset.md"
+    commands = [shlex.split(line) for line in re.findall(r"^    surefoot (.+)$", page.read_text(), re.MULTILINE)]
+    assert len(commands) == 4
+    for words in commands:
+        assert "webdataset" in words
+        given = parse_settings(word for word in words if word.startswith("task."))
+        options = {name.removeprefix("task."): value for name, value in given.items()}
+        check_options(WebDataset.Config, "task", {"root": words[words.index("--root") + 1], **options})

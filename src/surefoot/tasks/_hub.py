@@ -7,6 +7,7 @@ it was interrupted. A piece with images is then read forward, once, into a spool
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -192,7 +193,7 @@ class StreamSource:
         split, _, row = path.rpartition("/")
         if split not in self.starts or not 0 <= int(row) < self.starts[split][-1]:
             raise FileNotFoundError(f"{path}: there is no such row in {self.describe()}")
-        piece = self.piece(split, int(row))
+        piece = int(self.pieces(split, np.array(int(row))))
         place = int(row) - int(self.starts[split][piece])
         name, fetch = f"{self.keys[split]}-{piece}.rows", partial(self._fetch, split, piece)
         begin, end = np.frombuffer(self.spool.read(name, 8 * place, 16, fetch), "<i8").tolist()
@@ -201,8 +202,9 @@ class StreamSource:
             raise FileNotFoundError(f"{path}: the row has no image")
         return data
 
-    def piece(self, split: str, row: int) -> int:
-        return int(np.searchsorted(self.starts[split], row, side="right")) - 1
+    def pieces(self, split: str, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The piece of each row, counted from 0 in its split."""
+        return np.asarray(np.searchsorted(self.starts[split], rows, side="right") - 1, np.int64)
 
     def describe(self) -> str:
         return f"data set {self.root} (streamed)"
@@ -272,7 +274,7 @@ def _read_pass(file: Path) -> _Pass:
 
 
 def _write_pass(found: _Pass, file: Path) -> None:
-    unfinished = file.with_suffix(".part")
+    unfinished = file.with_suffix(f".{os.getpid()}.part")
     unfinished.write_text(json.dumps(vars(found), default=str), encoding="utf-8")
     unfinished.replace(file)
 

@@ -229,8 +229,9 @@ def _texts(values: list[Any], feature: Any) -> list[str]:
 
 
 def _in_blocks(split: Split, source: StreamSource, window: int) -> Split:
-    places = [path.rpartition("/") for path in split.paths]
-    names = sorted({name for name, _, _ in places})
-    firsts = dict(zip(names, np.cumsum([0, *(len(source.starts[name]) for name in names)]).tolist(), strict=False))
-    blocks = np.array([firsts[name] + source.piece(name, int(row)) for name, _, row in places], np.int64)
+    names, rows = (np.array(part) for part in zip(*(path.rsplit("/", 1) for path in split.paths), strict=True))
+    blocks, first = np.empty(len(split), np.int64), 0
+    for name in np.unique(names).tolist():
+        blocks[names == name] = first + source.pieces(name, rows[names == name].astype(np.int64))
+        first += len(source.starts[name])
     return replace(split, blocks=blocks, window=window)
