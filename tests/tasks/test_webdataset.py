@@ -140,7 +140,7 @@ def test_a_dot_in_a_folder_name_is_not_an_extension(tmp_path):
 
 def test_extensions_may_be_named(tmp_path):
     two = [(f"{key:06d}.seg.png", image(900 + key, 0)) for key in range(9)]
-    task = one_shard(tmp_path, [*two, *samples(0, 9)], image="seg.png")
+    task = one_shard(tmp_path, [*two, *samples(0, 9)], image=".SEG.png")
     assert all(path.endswith(".seg.png") for path in task.train.paths)
 
 

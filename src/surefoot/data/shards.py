@@ -200,8 +200,8 @@ def _read_index(shard: Shard, layout: Layout, folder: Path, spool: Spool) -> Sha
             return ShardIndex(*(stored[name] for name in ShardIndex._fields))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # none yet, or half of one
-    whole = str(spool.file(f"{shard.key}.tar", partial(fetch, shard))) if is_remote(shard.url) and spool.keep else ""
-    with opened(whole or shard.url) as tar:
+    held = is_remote(shard.url) and spool.keep > 0
+    with spool.opened(f"{shard.key}.tar", partial(fetch, shard)) if held else opened(shard.url) as tar:
         index = make_index(tar, shard, layout)
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.part")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 PART = ".part"
 
@@ -28,7 +29,7 @@ class Spool:
     def file(self, name: str, fetch: Callable[[Path], None]) -> Path:
         """The file `name`, which `fetch` writes to the path it is given where it is not there.
 
-        One process fetches it, others wait. It may be gone when it is opened, so use `read` where that counts.
+        One process fetches it, others wait. It may be gone when it is opened, which `opened` and `read` take care of.
         """
         path, part = self.folder / name, self.folder / (name + PART)
         while not path.exists():
@@ -49,17 +50,22 @@ class Spool:
                 ) from error
         return path
 
-    def read(self, name: str, offset: int, size: int, fetch: Callable[[Path], None]) -> bytes:
-        """`size` bytes from `offset` of the file `name`."""
+    def opened(self, name: str, fetch: Callable[[Path], None]) -> BinaryIO:
+        """The file `name`, open to be read; it can be read to its end also when it is removed meanwhile."""
         while True:
             path = self.file(name, fetch)
             try:
-                with path.open("rb") as file:
-                    os.utime(path)
-                    file.seek(offset)
-                    return file.read(size)
+                file = path.open("rb")
             except FileNotFoundError:  # made room for another, just now
                 continue
+            os.utime(file.fileno())
+            return file
+
+    def read(self, name: str, offset: int, size: int, fetch: Callable[[Path], None]) -> bytes:
+        """`size` bytes from `offset` of the file `name`."""
+        with self.opened(name, fetch) as file:
+            file.seek(offset)
+            return file.read(size)
 
     def _make_room(self) -> None:
         held = [path for path in self.folder.iterdir() if path.suffix != PART]

@@ -63,6 +63,12 @@ class WebDataset(TaskSource):
         def _one_is_a_list(cls, value: Any) -> Any:
             return (value,) if isinstance(value, str) and value else value or ()
 
+        @field_validator("image", "label")
+        @classmethod
+        def _extension(cls, value: Any) -> Any:
+            """In lower case and without a dot in front, as shards are compared with."""
+            return value.lower().lstrip(".") if isinstance(value, str) else tuple(v.lower().lstrip(".") for v in value)
+
         @field_validator("shifts", mode="before")
         @classmethod
         def _one_each_is_a_list(cls, value: Any) -> Any:
