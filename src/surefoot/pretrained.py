@@ -76,11 +76,12 @@ def hub_reason(revision: str, error: BaseException, *, what: str = "model") -> s
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(link, kinds) for link in chain)
 
-    if any_of(errors.GatedRepoError):
+    said = str(error)  # the library datasets drops the cause
+    if any_of(errors.GatedRepoError) or "gated dataset" in said:
         return f"the {what} is gated; ask for access on its page on the hub, then log in with `hf auth login`"
-    if any_of(errors.RevisionNotFoundError):
+    if any_of(errors.RevisionNotFoundError) or said.startswith("Revision "):
         return f"it has no revision {revision!r}; give a branch, a tag or a commit"
-    if any_of(errors.RepositoryNotFoundError, errors.HFValidationError):
+    if any_of(errors.RepositoryNotFoundError, errors.HFValidationError) or "exist on the Hub" in said:
         return f"there is no such folder, and no such {what} on the hub (or it is private: log in with `hf auth login`)"
     if constants.is_offline_mode():
         return (

@@ -28,7 +28,10 @@ from surefoot.data.sources import MAX_FILE_BYTES
 from surefoot.data.storage import Unreachable
 from surefoot.tasks.webdataset import WebDataset
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),  # Python 3.12 and later
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # where there is one core
+]
 
 PATH = Path(__file__).parents[1] / "stand_ins" / "webdataset.py"
 SPEC = ImageSpec(size=8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=8)
