@@ -132,6 +132,12 @@ def test_a_name_that_is_not_utf_8_is_refused():
         read(tar(("caf\udce9.jpg", b"x"), form="gnu"))
 
 
+def test_a_checksum_of_signed_bytes_is_one_too():
+    header = bytearray(tarfile.TarInfo("café.jpg").tobuf(tarfile.USTAR_FORMAT))
+    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[1]
+    assert [m.name for m in read(bytes(header) + bytes(1024))] == ["café.jpg"]
+
+
 @pytest.mark.parametrize("start", [b"\x1f\x8b", b"BZh9", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"])
 def test_a_compressed_archive_is_refused(start):
     with pytest.raises(ValueError, match=r"a\.tar is compressed"):

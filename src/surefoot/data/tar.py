@@ -90,7 +90,7 @@ def _header(block: bytes, place: int, name: str) -> _Header:
     except ValueError as error:
         raise ValueError(f"{name}: the bytes at {place} are no header of a tar; the file is damaged") from error
     plain = block[:148] + b" " * 8 + block[156:]
-    if written not in (sum(plain), sum(byte - 256 * (byte > 127) for byte in plain)):
+    if sum(plain) != written != sum(byte - 256 * (byte > 127) for byte in plain):  # old archives sum signed bytes
         raise ValueError(f"{name}: the header at byte {place} has a wrong checksum; the file is damaged, or no tar")
     path = block[:100].split(b"\0")[0]
     prefix = block[345:500].split(b"\0")[0] if block[257:263] == b"ustar\0" else b""
