@@ -191,3 +191,71 @@ def stub() -> Iterator[Stub]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@dataclass
+class FileServer:
+    """A web server for the files below `root`, with byte ranges unless `ranges` is off; it remembers who asked what."""
+
+    root: Path
+    url: str = ""
+    ranges: bool = True
+    fail: int = 0  # so many of the next requests get 503
+    asked: list[str] = field(default_factory=list)  # paths of requests for content
+    sent: int = 0  # bytes of content
+
+
+class FileHandler(http.server.BaseHTTPRequestHandler):
+    shelf: FileServer
+
+    def do_HEAD(self) -> None:
+        self.answer(with_content=False)
+
+    def do_GET(self) -> None:
+        self.answer(with_content=True)
+
+    def answer(self, *, with_content: bool) -> None:
+        shelf, file = self.shelf, self.shelf.root / self.path.lstrip("/")
+        if shelf.fail > 0:
+            shelf.fail -= 1
+            return self.send_error(503)
+        if not file.is_file():
+            return self.send_error(404)
+        data, wanted = file.read_bytes(), self.headers.get("Range", "")
+        first, last = 0, len(data) - 1
+        if wanted and shelf.ranges:
+            start, _, end = wanted.removeprefix("bytes=").partition("-")
+            first, last = int(start), min(int(end or last), last)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        else:
+            self.send_response(200)
+        if shelf.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        if with_content:
+            shelf.asked.append(self.path)
+            shelf.sent += last - first + 1
+            self.wfile.write(data[first : last + 1])
+        return None
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def file_server(tmp_path: Path) -> Iterator[FileServer]:
+    """A server for the folder `served` of the test."""
+    (tmp_path / "served").mkdir()
+    shelf = FileServer(tmp_path / "served")
+    handler = type("Handler", (FileHandler,), {"shelf": shelf})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    shelf.url = f"http://127.0.0.1:{server.server_address[1]}"
+    yield shelf
+    server.shutdown()
+    server.server_close()
+    thread.join()

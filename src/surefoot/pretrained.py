@@ -22,7 +22,7 @@ def explained(what: str, path: str, *, kind: str, revision: str = "main") -> Ite
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         local = Path(path).is_dir()
-        reason = _local_reason(Path(path), kind, error) if local else _hub_reason(revision, error)
+        reason = _local_reason(Path(path), kind, error) if local else hub_reason(revision, error)
         raise ValueError(f"{what} cannot be opened: {reason}") from error
 
 
@@ -63,7 +63,8 @@ def _local_reason(folder: Path, kind: str, error: Exception) -> str:
     return f"{error}"
 
 
-def _hub_reason(revision: str, error: BaseException) -> str:
+def hub_reason(revision: str, error: BaseException, *, what: str = "model") -> str:
+    """Why the hub's client could not give a model or data set (`what`), with the remedy."""
     from huggingface_hub import constants, errors
 
     chain: list[BaseException] = []
@@ -75,16 +76,19 @@ def _hub_reason(revision: str, error: BaseException) -> str:
     def any_of(*kinds: type[BaseException]) -> bool:
         return any(isinstance(link, kinds) for link in chain)
 
-    if any_of(errors.GatedRepoError):
-        return "the model is gated; ask for access on its page on the hub, then log in with `hf auth login`"
-    if any_of(errors.RevisionNotFoundError):
+    said = str(error)  # the library datasets drops the cause
+    if any_of(errors.GatedRepoError) or "gated dataset" in said:
+        return f"the {what} is gated; ask for access on its page on the hub, then log in with `hf auth login`"
+    if any_of(errors.RevisionNotFoundError) or said.startswith("Revision "):
         return f"it has no revision {revision!r}; give a branch, a tag or a commit"
-    if any_of(errors.RepositoryNotFoundError, errors.HFValidationError):
-        return "there is no such folder, and no such model on the hub (or it is private: log in with `hf auth login`)"
+    if any_of(errors.RepositoryNotFoundError, errors.HFValidationError) or "exist on the Hub" in said:
+        return f"there is no such folder, and no such {what} on the hub (or it is private: log in with `hf auth login`)"
     if constants.is_offline_mode():
-        return "there is no such folder, HF_HUB_OFFLINE is set and the model is not in the cache; unset it to download"
+        return (
+            f"there is no such folder, HF_HUB_OFFLINE is set and the {what} is not in the cache; unset it to download"
+        )
     if any_of(errors.LocalEntryNotFoundError, ConnectionError):
-        return "there is no such folder, the hub cannot be reached and the model is not in the cache"
+        return f"there is no such folder, the hub cannot be reached and the {what} is not in the cache"
     if "safetensors" in str(error):
         return (
             "it has no safetensors weights; pickles can run code when opened and are refused: take a revision with them"

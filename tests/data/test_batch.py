@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -70,6 +71,7 @@ def joined(batches):
 
 
 TEN = split(10)
+BLOCKS = replace(TEN, blocks=np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 3]), window=2)
 
 
 def test_each_epoch_holds_each_image_once_in_another_order():
@@ -90,22 +92,32 @@ def test_a_batch_is_full_and_carries_labels_groups_index_and_view():
     assert torch.cat([batch.view for batch in batches]).tolist() == [0] * 10 + [1] * 6
 
 
-@given(st.integers(0, 40), st.integers(1, 25), st.integers(0, 3), st.integers(0, 5))
+def test_a_split_with_blocks_is_read_a_window_of_blocks_at_a_time():
+    stream = torch.cat([batch.index for batch in first(10, training_batches(BLOCKS, SPEC, HERE, batch_size=3, seed=0))])
+    for epoch in (stream[start : start + 10].numpy() for start in (0, 10, 20)):
+        assert sorted(epoch.tolist()) == list(range(10))
+        seen = BLOCKS.blocks[epoch].tolist()
+        first_two = list(dict.fromkeys(seen))[:2]
+        size = int(np.isin(BLOCKS.blocks, first_two).sum())
+        assert set(seen[:size]) == set(first_two)
+
+
+@given(st.integers(0, 40), st.integers(1, 25), st.integers(0, 3), st.integers(0, 5), st.sampled_from([TEN, BLOCKS]))
 @settings(max_examples=20, deadline=None)
-def test_starting_at_a_step_gives_the_batches_of_an_undisturbed_run(start, batch_size, views, seed):
+def test_starting_at_a_step_gives_the_batches_of_an_undisturbed_run(start, batch_size, views, seed, part):
     config = HERE.model_copy(update={"views": views})
-    whole = training_batches(TEN, SPEC, config, batch_size=batch_size, seed=seed)
-    resumed = training_batches(TEN, SPEC, config, batch_size=batch_size, seed=seed, start_step=start)
+    whole = training_batches(part, SPEC, config, batch_size=batch_size, seed=seed)
+    resumed = training_batches(part, SPEC, config, batch_size=batch_size, seed=seed, start_step=start)
     for expected, got in zip(list(islice(whole, start, start + 2)), first(2, resumed), strict=True):
         assert same(expected, got)
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 9))
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 9), st.sampled_from([TEN, BLOCKS]))
 @settings(max_examples=15, deadline=None)
-def test_the_ranks_batches_joined_are_the_batch_of_one_process(world_size, share, step):
+def test_the_ranks_batches_joined_are_the_batch_of_one_process(world_size, share, step, part):
     def batches(rank, world_size):
         options = {"batch_size": share * world, "seed": 7, "start_step": step}
-        return first(2, training_batches(TEN, SPEC, HERE, rank=rank, world_size=world_size, **options))
+        return first(2, training_batches(part, SPEC, HERE, rank=rank, world_size=world_size, **options))
 
     world = world_size
     alone = batches(0, 1)

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from surefoot.data.draws import GOLDEN, SPURIOUS, _mixed, choices, crop_draws, label_draws, permutation, random_tokens
+from surefoot.data.draws import (
+    GOLDEN,
+    SPURIOUS,
+    _mixed,
+    choices,
+    crop_draws,
+    label_draws,
+    permutation,
+    random_tokens,
+    shuffled_blocks,
+)
 
 
 def test_the_mixer_is_splitmix64():
@@ -68,3 +78,24 @@ def test_two_uses_of_one_image_and_view_are_drawn_independently():
     index, view = np.arange(5000), np.zeros(5000, np.int64)
     captions, spurious = (choices(0, index, view, count=10, **use) for use in ({}, {"use": SPURIOUS}))
     assert abs((captions == spurious).mean() - 0.1) < 0.03
+
+
+def test_blocks_are_shuffled_and_read_a_window_at_a_time():
+    blocks = np.repeat(np.array([7, 3, 9, 4, 0]), 6)
+    orders = [shuffled_blocks(np.arange(len(blocks)), blocks, window=2, seed=1, epoch=epoch) for epoch in range(20)]
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(30))
+        windows = [set(blocks[part].tolist()) for part in (order[:12], order[12:24], order[24:])]
+        assert [len(window) for window in windows] == [2, 2, 1]
+        assert set.union(*windows) == {0, 3, 4, 7, 9}
+    assert len({tuple(order) for order in orders}) == 20
+    assert len({frozenset(blocks[order[:12]].tolist()) for order in orders}) > 5  # other blocks meet in each epoch
+    alternations = np.diff(blocks[orders[0][:12]]) != 0
+    assert alternations.sum() > 2  # mixed, not one block after the other
+
+
+def test_one_window_for_all_blocks_is_the_plain_order():
+    blocks = np.arange(40) // 7
+    for epoch in range(3):
+        order = shuffled_blocks(np.arange(len(blocks)), blocks, window=6, seed=5, epoch=epoch)
+        np.testing.assert_array_equal(order, permutation(40, seed=5, epoch=epoch))

@@ -105,3 +105,14 @@ def test_the_ranks_parts_joined_are_the_batch_of_one_process(world, share, start
         for field in ("index", "view"):
             joined = np.concatenate([getattr(part[step], field) for part in ranks])
             np.testing.assert_array_equal(joined, getattr(expected, field))
+
+
+def test_balanced_streams_of_a_split_with_blocks_each_go_through_their_blocks():
+    blocks, members = np.repeat(np.arange(5), 4), balanced(UNEQUAL, "class")
+    stream = TrainingPicks(members, 4, 0, 0, 0, 1, 0, blocks, 1)
+    index = np.concatenate([batch.index for batch in islice(stream, 5)])
+    for kind in (0, 1):
+        mine = index[UNEQUAL.labels[index] == kind]
+        assert sorted(mine.tolist()) == members[kind].tolist()
+        assert len(set(blocks[mine].tolist())) == 5
+        assert (np.diff(blocks[mine]) != 0).sum() == 4  # a block is read to its end before the next one begins

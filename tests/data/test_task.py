@@ -56,6 +56,20 @@ def test_a_subset_keeps_order_and_everything_else():
     assert part.labels.tolist() == part.groups.tolist() == [2, 0]
 
 
+def test_a_subset_keeps_the_blocks_of_its_examples():
+    part = replace(split("train", [0, 1, 2]), blocks=np.array([5, 6, 7]), window=2).subset([2, 0])
+    assert part.blocks.tolist() == [7, 5]
+    assert part.window == 2
+    assert len(split("train", [0, 1]).subset([1]).blocks) == 0
+
+
+def test_blocks_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"blocks has shape \(1,\)"):
+        replace(split("train", [0, 1]), blocks=np.array([5]))
+    with pytest.raises(ValueError, match="window is 0"):
+        replace(split("train", [0, 1]), window=0)
+
+
 def test_a_subset_of_a_subset_knows_where_its_examples_stood_at_first():
     part = split("train", [0, 1, 0, 1]).subset([3, 1, 2]).subset([2, 0])
     assert [part.position(i) for i in range(2)] == [2, 3]

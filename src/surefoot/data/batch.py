@@ -93,11 +93,12 @@ def training_batches(
 ) -> Batches:
     """Endless full batches from step `start_step` on; each rank gets its share of `batch_size` images.
 
-    The examples form one endless stream: a permutation for each epoch, one after the other. Global step k takes
-    positions k * batch_size to (k + 1) * batch_size, and rank r the r-th part of them, so that the ranks' batches
-    joined are the batch of one process. Under `config.balance` each group (or class) has such a stream of its own, and
-    they take turns. A crop depends on (seed, index, view) only, and the view is the epoch of its stream (modulo
-    `config.views` where that is set). `augment=False` gives the evaluation transform in training order.
+    The examples form one endless stream: a permutation for each epoch, one after the other; a split with blocks is read
+    a window of them at a time. Global step k takes positions k * batch_size to (k + 1) * batch_size, and rank r the
+    r-th part of them, so that the ranks' batches joined are the batch of one process. Under `config.balance` each group
+    (or class) has such a stream of its own, and they take turns. A crop depends on (seed, index, view) only, and the
+    view is the epoch of its stream (modulo `config.views` where that is set). `augment=False` gives the evaluation
+    transform in training order.
     Raises UnreadableImage with all unreadable files of the split, ValueError where there are no groups to balance.
     """
     _check_share(split, rank, world_size)
@@ -106,7 +107,7 @@ def training_batches(
     if min(start_step, seed) < 0:
         raise ValueError(f"start_step={start_step} and seed={seed} must not be negative")
     members, views = balanced(split, config.balance), config.views if augment else -1
-    picks = TrainingPicks(members, batch_size, seed, start_step, rank, world_size, views)
+    picks = TrainingPicks(members, batch_size, seed, start_step, rank, world_size, views, split.blocks, split.window)
     return _batches(split, spec, config, picks, seed)
 
 

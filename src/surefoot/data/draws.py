@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # what a draw is for, so that no two uses share their numbers
-ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME = 1, 2, 3, 4, 5, 6, 7
-CORRUPTION = 9
+ORDER, CROP, CHOICE, SPURIOUS, TOKENS, LABEL, NAME, BLOCK, CORRUPTION = 1, 2, 3, 4, 5, 6, 7, 8, 9
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: SplitMix64's step
 
 
@@ -30,6 +29,20 @@ def path_draws(seed: int, paths: Sequence[str]) -> NDArray[np.float64]:
     start = hashlib.blake2b(f"{seed}:".encode(), digest_size=6)
     digits = np.frombuffer(b"".join([_hashed(start, path) for path in paths]), np.uint8).reshape(-1, 6)
     return digits @ 256.0 ** -np.arange(1, 7)  # exact: 48 bits fit into a float
+
+
+def shuffled_blocks(
+    members: NDArray[np.int64], blocks: NDArray[np.int64], *, window: int, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """`shuffled` for examples that lie in `blocks` (n,): a window of blocks after the other.
+
+    The blocks are shuffled and taken `window` at a time; the examples of a window are shuffled together. With one
+    window for all it is `shuffled`.
+    """
+    numbers, place = np.unique(blocks, return_inverse=True)
+    turns = np.empty(len(numbers), np.int64)
+    turns[np.argsort(_hash(seed, BLOCK, np.int64(epoch), numbers), kind="stable")] = np.arange(len(numbers))
+    return members[np.lexsort((_hash(seed, ORDER, np.int64(epoch), members), turns[place] // window))]
 
 
 def crop_draws(seed: int, index: NDArray[np.int64], view: NDArray[np.int64], *, count: int) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import yaml
 
 from surefoot.data.columns import read_columns
 from surefoot.data.sources import FolderSource, ZipSource
+from surefoot.data.task import Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLIT_NAMES = {
@@ -58,7 +59,7 @@ class Table:
     """Rows of a data set, a list for each column, "" where a row says nothing; splits are "train", "validation", "test"
     or ""; `origin` is for messages, `notes` say what was left out."""
 
-    source: FolderSource | ZipSource
+    source: Source
     origin: str
     path: Sequence[str]
     label: Sequence[str]

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from surefoot.data.draws import shuffled
+from surefoot.data.draws import shuffled, shuffled_blocks
 from surefoot.data.task import Split
 
 Balance = Literal["none", "group", "class"]
+ANYWHERE = np.empty(0, np.int64)  # the blocks of a split that has none
 
 
 class Picks(NamedTuple):
@@ -41,7 +42,7 @@ def balanced(split: Split, balance: Balance) -> list[NDArray[np.int64]]:
 class TrainingPicks(Sampler[Picks]):
     """The endless stream of one rank, in which each of `members` takes its turn.
 
-    `views` is -1 for the evaluation transform, 0 for a new view each epoch.
+    `views` is -1 for the evaluation transform, 0 for a new view each epoch; `blocks` and `window` are the split's.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class TrainingPicks(Sampler[Picks]):
         rank: int,
         world_size: int,
         views: int,
+        blocks: NDArray[np.int64] = ANYWHERE,
+        window: int = 1,
     ) -> None:
         self.members, self.batch_size, self.seed = members, batch_size, seed
-        self.start_step, self.views = start_step, views
+        self.start_step, self.views, self.blocks, self.window = start_step, views, blocks, window
         share = batch_size // world_size
         self.offsets = np.arange(rank * share, (rank + 1) * share)
 
@@ -70,13 +73,18 @@ class TrainingPicks(Sampler[Picks]):
             for one in np.unique(whose).tolist():
                 known, mine = orders[one], whose == one
                 orders[one] = {
-                    e: known[e] if e in known else shuffled(self.members[one], seed=self.seed, epoch=e)
+                    e: known[e] if e in known else self._order(self.members[one], e)
                     for e in range(int(epochs[mine][0]), int(epochs[mine][-1]) + 1)
                 }
                 for epoch, order in orders[one].items():
                     index[mine & (epochs == epoch)] = order[places[mine & (epochs == epoch)]]
             yield Picks(index, self._view(epochs))
             step += 1
+
+    def _order(self, members: NDArray[np.int64], epoch: int) -> NDArray[np.int64]:
+        if len(self.blocks) == 0:
+            return shuffled(members, seed=self.seed, epoch=epoch)
+        return shuffled_blocks(members, self.blocks[members], window=self.window, seed=self.seed, epoch=epoch)
 
     def _view(self, epochs: NDArray[np.int64]) -> NDArray[np.int64]:
         if self.views < 0:

@@ -66,6 +66,8 @@ class Split:
     `class_mask` lists the classes that count in this split; empty means all of them. `merged` are sets of classes that
     are one here: its logit is the highest of theirs and stands under the first, which labels and mask name (ObjectNet).
     `positions` (n,) say where examples stood when the split was made, for `alter`; empty: where they stand.
+    `blocks` (n,) number what is cheap to read together (a shard of an archive): training shuffles the blocks and mixes
+    `window` of them at a time; empty: all examples are mixed.
     """
 
     name: str
@@ -78,9 +80,16 @@ class Split:
     merged: tuple[tuple[int, ...], ...] = ()
     alter: Alter | None = None
     positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    blocks: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    window: int = 1
 
     def __post_init__(self) -> None:
-        for what, column in (("labels", self.labels), ("groups", self.groups)):
+        columns = {"labels": self.labels, "groups": self.groups}
+        if len(self.blocks):
+            columns["blocks"] = self.blocks
+        if self.window < 1:
+            raise ValueError(f"split {self.name!r}: window is {self.window}; mix one block or more")
+        for what, column in columns.items():
             if column.shape != (len(self.paths),) or column.dtype != np.int64:
                 raise ValueError(
                     f"split {self.name!r}: {what} has shape {column.shape} and type {column.dtype}; "
@@ -102,6 +111,7 @@ class Split:
             labels=self.labels[keep],
             groups=self.groups[keep],
             positions=keep if len(self.positions) == 0 else self.positions[keep],
+            blocks=self.blocks[keep] if len(self.blocks) else self.blocks,
         )
 
     def position(self, index: int) -> int:
