@@ -23,6 +23,8 @@ OPTIONS = (
     "rule",
     "json",
     "by-text",
+    "look-alike",
+    "page",
 )
 SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
 

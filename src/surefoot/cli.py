@@ -248,24 +248,32 @@ def check(
     task: Annotated[str, typer.Argument(help="Name of a task, or a folder, zip or table of your own images.")],
     settings: Settings = None,
     root: Root = "",
+    backbone: Annotated[str, typer.Option(help="Also ask its tokenizer which class names are too long.")] = "",
+    look_alike: Annotated[
+        int, typer.Option(help="Images look alike where at most so many of 64 bits differ.", min=0, max=11)
+    ] = 4,
+    page: Annotated[str, typer.Option(help="Also write what was found as an HTML page.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Look for what would spoil a run: unreadable or repeated images, odd class names, empty or unequal classes.
+    """Look for what would spoil a run: what is missing on the disk, unreadable or repeated images, images of the test
+    that look like one of the training set, odd class names, classes and groups too small or unequal.
 
-    Example: surefoot check photos/
+    Example: surefoot check photos/ --page check.html
     """
     with usage_errors():
-        wanted = settings_of(settings, "", {"task": task, "task.root": root})
+        wanted = settings_of(settings, "", {"task": task, "task.root": root, "backbone": backbone})
         from surefoot.config import resolve
 
-        resolved = resolve(wanted)
+        resolve(wanted)
     with exit_codes():
-        from surefoot.data.check import check_task
+        from surefoot.checking import check
 
-        task_found = resolved.task.plugin(resolved.task.options).load()
-        found = check_task(task_found, config=resolved.data)
-        typer.echo(found.to_json() if as_json else found.text())
-    if found.verdict == "errors":
+        found = check(wanted, look_alike=look_alike)
+        typer.echo(found.report.to_json() if as_json else found.report.text())
+        if page:
+            found.write_page(Path(page))
+            typer.echo(f"Page: {page}", err=as_json)
+    if found.report.verdict == "errors":
         raise typer.Exit(1)
 
 

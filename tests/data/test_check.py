@@ -60,15 +60,12 @@ def test_a_report_reads_as_text(tmp_path):
         "  validation       12 images, 2 classes of 6 to 6; interval 42.0",
         "  test             12 images, 2 classes of 6 to 6; interval 42.0",
         "  sketch           12 images, 2 classes of 6 to 6; interval 42.0",
-        "  interval: how wide the 95 % interval of an accuracy of 80 % is on so many images, in points",
+        "  interval: points that the 95 % interval of an accuracy of 80 % spans on so many images",
         "error: test: 1 of 12 images cannot be read",
         "    test/dog/0.png: the file is empty (0 bytes)",
-        "note: test: classes with fewer than 20 images, whose own accuracy is vague: 2",
-        "    cat (6; 95 % interval 55 points wide)",
-        "    dog (6; 95 % interval 55 points wide)",
-        "note: sketch: classes with fewer than 20 images, whose own accuracy is vague: 2",
-        "    cat (6; 95 % interval 55 points wide)",
-        "    dog (6; 95 % interval 55 points wide)",
+        "note: classes: classes with fewer than 20 images in a test, so that their own accuracies are vague",
+        "    test: 2 classes, such as cat (6; 95 % interval 55 points wide)",
+        "    sketch: 2 classes, such as cat (6; 95 % interval 55 points wide)",
     ]
 
 

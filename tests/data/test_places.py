@@ -11,7 +11,7 @@ def test_what_is_there_and_what_is_missing_is_told_with_where_to_get_it(tmp_path
     found = inventory(tmp_path, [TRAIN, SHARDS])
     assert (found.there, found.missing, found.lacking) == ((TRAIN,), (SHARDS,), ())
     assert "there    train: training images" in found.text()
-    assert "optional  shards/*.tar" in found.text()
+    assert "optional shards/*.tar" in found.text()
     assert "https://example.org/shards (licence: not stated)" in found.text()
 
 

@@ -6,7 +6,7 @@ asks what is on the disk and a backbone's tokenizer, is in `checking`.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Literal
@@ -27,7 +27,7 @@ from surefoot.data.findings import (
     width_in_points,
 )
 from surefoot.data.look_alikes import NO_LOOK, look_alikes
-from surefoot.data.places import Inventory
+from surefoot.data.places import PlaceState, place_lines
 from surefoot.data.scan import matches
 from surefoot.data.task import Split, Stamped, Task
 
@@ -53,18 +53,6 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
-class PlaceState:
-    """Something that the task reads, and whether it is there."""
-
-    path: str
-    what: str
-    get: str
-    licence: str
-    needed: bool
-    there: bool
-
-
-@dataclass(frozen=True)
 class Report:
     """What was found. Where the task cannot be loaded, an error says so and there are no splits."""
 
@@ -82,7 +70,7 @@ class Report:
 
     def text(self) -> str:
         """For the terminal: a line for each split, then the findings."""
-        lines = [f"Task {self.task}: {self.verdict}"]
+        lines = [f"Task {self.task}: {self.verdict}", *place_lines(self.places)]
         width = max((len(name) for name in self.splits), default=0)
         for name, split in self.splits.items():
             counts = [count for count in split.classes.values() if count]
@@ -91,7 +79,7 @@ class Report:
             lines.append(line + groups + ("" if name == "train" else f"; interval {split.interval:.1f}"))
         if self.splits:
             lines.append(
-                "  interval: points from end to end of the 95 % interval of an accuracy of 80 % on so many images"
+                "  interval: how wide the 95 % interval of an accuracy of 80 % is on so many images, in points"
             )
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.where}: {finding.message}")
@@ -101,13 +89,8 @@ class Report:
         return "\n".join(lines)
 
 
-def place_states(found: Inventory) -> tuple[PlaceState, ...]:
-    """What is there and what is missing, for a report."""
-    every = [*((place, True) for place in found.there), *((place, False) for place in found.missing)]
-    return tuple(PlaceState(p.path, p.what, p.get, p.licence, p.needed, there) for p, there in every)
-
-
-def verdict_of(findings: tuple[Finding, ...]) -> Verdict:
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """What the worst of them says."""
     levels = {finding.level for finding in findings} - {"note"}
     return "errors" if "error" in levels else "warnings" if levels else "ok"
 
@@ -140,7 +123,7 @@ def check_task(task: Task, *, config: DataConfig, look_alike: int = LOOK_ALIKE) 
     return Report(
         task=task.name,
         fingerprint=task.fingerprint(),
-        verdict=verdict_of(tuple(findings)),
+        verdict=verdict_of(findings),
         domains=dict(domains),
         splits={name: _counts(task, split) for name, split in task.splits().items()},
         findings=tuple(findings),
@@ -209,7 +192,7 @@ def _alike(splits: Mapping[str, Split], read: Mapping[str, Contents], bits: int)
             shown = _pairs(splits, first, second, np.stack([found.known, found.other], axis=1)[nearest])
             differ = found.bits[nearest].tolist()
             examples = [f"{p.path} ~ {p.other_path} ({n} of 64 bits)" for p, n in zip(shown, differ, strict=True)]
-            message = f"{len(found.other)} of {len(splits[second])} images look alike one in {first}; see for yourself"
+            message = f"{len(found.other)} of {len(splits[second])} images look like one in {first}; see for yourself"
             yield Finding("warning", second, message, tuple(examples), shown)
 
 

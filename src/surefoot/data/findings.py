@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,26 +101,27 @@ def balance_findings(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
 
 def size_findings(task: Task, splits: Mapping[str, Split]) -> list[Finding]:
     """Groups and classes too small to be learned or measured, with the width of the interval to expect."""
-    findings = []
+    findings, vague = [], []
     for name, split in splits.items():
-        counts = task.group_counts(split)
+        counts = sorted(task.group_counts(split).items(), key=lambda item: item[1])
         if name == "train":
-            small = [f"{group} ({count})" for group, count in counts.items() if count < FEW]
+            small = [f"{group} ({count})" for group, count in counts if count < FEW]
             message = f"groups with fewer than {FEW} training images: {len(small)}"
         else:
-            small = _unmeasured([(count, group) for group, count in counts.items()])
+            small = [f"{group} {_width(count)}" for group, count in counts if count < FEW_MEASURED]
             message = f"groups too small to measure, with fewer than {FEW_MEASURED} images: {len(small)}"
-        if small and any(counts.values()):
+        if small and any(count for _, count in counts):
             findings.append(Finding("warning", name, message, tuple(small[:EXAMPLES])))
-        if name in task.tests:
-            by_class = np.bincount(split.labels, minlength=len(task.classes)).tolist()
-            small = _unmeasured([(n, task.classes[i]) for i, n in enumerate(by_class) if n])
-            if small:
-                message = f"classes with fewer than {FEW_MEASURED} images, whose own accuracy is vague: {len(small)}"
-                findings.append(Finding("note", name, message, tuple(small[:EXAMPLES])))
+        by_class = np.bincount(split.labels)
+        few = int(((by_class > 0) & (by_class < FEW_MEASURED)).sum())
+        if name in task.tests and few:
+            least = np.where(by_class, by_class, len(split) + 1).argmin()
+            vague.append(f"{name}: {few} classes, such as {task.classes[least]} {_width(int(by_class[least]))}")
+    if vague:
+        message = f"classes with fewer than {FEW_MEASURED} images in a test, so that their own accuracies are vague"
+        findings.append(Finding("note", "classes", message, tuple(vague)))
     return findings
 
 
-def _unmeasured(counts: Sequence[tuple[int, str]]) -> list[str]:
-    small = sorted(((count, name) for count, name in counts if count < FEW_MEASURED), key=lambda pair: pair[0])
-    return [f"{name} ({count}; 95 % interval {width_in_points(count):.0f} points wide)" for count, name in small]
+def _width(count: int) -> str:
+    return f"({count}; 95 % interval {width_in_points(count):.0f} points wide)"
