@@ -139,3 +139,69 @@ def test_the_tasks_own_notes_are_repeated(tmp_path):
     pets(tmp_path)
     (tmp_path / "val").rename(tmp_path / "elsewhere")
     assert "no validation split was given" in messages(checked(tmp_path))[0][2]
+
+
+def shades(seed, size=(40, 40)):
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def test_images_that_look_like_training_images_are_told_nearest_first(tmp_path):
+    pets(tmp_path)
+    for i in range(3):
+        shades(i).save(tmp_path / f"train/cat/shade{i}.png")
+    shades(0, (64, 64)).save(tmp_path / "test/cat/larger.jpg", quality=80)
+    shades(1).save(tmp_path / "test/cat/same.png")
+    report = checked(tmp_path)
+    assert messages(report) == [
+        ("warning", "test", "1 of 14 images also stand in train, byte for byte"),
+        ("warning", "test", "1 of 14 images look like one in train; see for yourself"),
+    ]
+    pair = report.findings[1].pairs[0]
+    assert (pair.split, pair.path, pair.other_split, pair.other_path) == (
+        *("train", "train/cat/shade0.png", "test", "test/cat/larger.jpg"),
+    )
+    assert report.findings[1].examples[0].startswith("train/cat/shade0.png ~ test/cat/larger.jpg (")
+
+
+def test_how_much_may_differ_is_an_option(tmp_path):
+    pets(tmp_path)
+    shades(0).save(tmp_path / "train/cat/shade.png")
+    shades(0).crop((1, 1, 39, 39)).save(tmp_path / "test/cat/cropped.png")
+    task = make_task("pets", read_table(str(tmp_path)), Partition(), templates=("a {}",), contexts=())
+    alike = [bool(told(check_task(task, config=HERE, look_alike=bits))) for bits in range(12)]
+    assert not alike[0]
+    assert alike[11]
+    assert alike == sorted(alike)
+
+
+class Same:
+    name = "same"
+
+    def __call__(self, image, index):
+        return image
+
+
+def test_splits_of_the_same_files_are_examined_once_and_all_counted(tmp_path):
+    pets(tmp_path)
+    (tmp_path / "sketch/dog/0.png").write_bytes(b"")
+    task = make_task("pets", read_table(str(tmp_path)), Partition(), templates=("a {}",), contexts=())
+    altered = replace(task.tests["sketch"], name="foggy", alter=Same())
+    report = check_task(replace(task, tests={**task.tests, "foggy": altered}), config=HERE)
+    assert messages(report) == [("error", "sketch", "1 of 12 images cannot be read")]
+    assert report.splits["foggy"].images == 12
+
+
+def test_a_class_in_the_test_only_is_told(tmp_path):
+    task = make_task("pets", read_table(str(pets(tmp_path))), Partition(), templates=("a {}",), contexts=())
+    cats = task.train.subset(np.flatnonzero(task.train.labels == 0))
+    found = messages(check_task(replace(task, train=cats), config=HERE))
+    assert ("warning", "train", "classes without an image here: 1") in found
+    assert ("warning", "sketch", "classes that stand here but have no training image: 1") in found
+
+
+def test_few_images_of_a_class_in_a_test_are_a_note_that_changes_no_verdict(tmp_path):
+    report = checked(pets(tmp_path))
+    assert report.verdict == "ok"
+    assert [finding.level for finding in report.findings] == ["note"]
+    assert report.findings[0].examples[0] == "test: 2 classes, such as cat (6; 95 % interval 55 points wide)"

@@ -100,6 +100,7 @@ def _within_budget(images: Mapping[str, str]) -> dict[str, str]:
     shown, size = {}, 0
     for path, image in images.items():
         size += len(image)
-        if size <= IMAGE_BUDGET:
-            shown[path] = image
+        if size > IMAGE_BUDGET:
+            break
+        shown[path] = image
     return shown
