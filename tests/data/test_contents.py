@@ -14,7 +14,10 @@ from surefoot.data.scan import matches
 from surefoot.data.sources import FolderSource, ZipSource
 from surefoot.data.task import Split
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),  # Python 3.12 and later
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),  # on a machine with one core
+]
 HOUR = 3600
 
 

@@ -51,7 +51,7 @@ def test_changed_folders_are_listed_again(root):
     (root / "bird" / "7.png").touch()
     assert files_below(root) == ["bird/7.png", "cat/1.png", "cat/2.png", "cat/9.png", "dog a/3.png"]
     (root / "cat" / "1.png").unlink()
-    for file in ("cat/2.png", "cat/9.png"):
+    for file in ("cat/2.png", "cat/9.png", "cat/.hidden.png"):
         (root / file).unlink()
     (root / "cat").rmdir()
     assert files_below(root) == ["bird/7.png", "dog a/3.png"]

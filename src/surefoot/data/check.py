@@ -78,9 +78,7 @@ class Report:
             groups = "".join(f", {group} {count}" for group, count in split.groups.items())
             lines.append(line + groups + ("" if name == "train" else f"; interval {split.interval:.1f}"))
         if self.splits:
-            lines.append(
-                "  interval: how wide the 95 % interval of an accuracy of 80 % is on so many images, in points"
-            )
+            lines.append("  interval: points that the 95 % interval of an accuracy of 80 % spans on so many images")
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.where}: {finding.message}")
             lines += [f"    {example}" for example in finding.examples[:LINES]]

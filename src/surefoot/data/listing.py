@@ -52,7 +52,7 @@ def folders_below(root: Path) -> list[Folder]:
         found.append(Folder(path, subfolders, row.names))
         rows.append(row)
         waiting += [(f"{path}{name}/", above | {identity}) for name in reversed(subfolders)]
-    large = sum(row.names.count(b"/") for row in rows) > LARGE
+    large = sum(row.names.count(b"/") + bool(row.names) for row in rows) > LARGE
     if large and any(known.get(row.path) is not row for row in rows):
         cache.keep_folders(row for row in rows if settled(row.mtime))
     return found

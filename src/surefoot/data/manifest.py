@@ -169,7 +169,7 @@ def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
     for manifest in (base + "manifest.csv", base + "manifest.parquet"):
         if manifest in files:
             return _read_rows(source.read(manifest), source, base, f"{origin}, {manifest}", classes)
-    paths = [path for path in files if _is_image(path)]
+    paths = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]  # inline, as there may be a million
     if not paths:
         raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}), {instead(files)}; {LAYOUTS}")
     inside = [path.rpartition("/")[0] for path in paths]
