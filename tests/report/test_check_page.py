@@ -42,7 +42,7 @@ def sample(**changed):
 def test_the_page_says_everything_worst_first():
     page = check_page(sample(), {"a.png": "data:image/png;base64,AAAA"})
     assert "Something would stop a run: 1 error, 1 warning, 1 note." in page
-    places = [page.index(f'<article class="finding {level}">') for level in ("error", "warning", "note")]
+    places = [page.index(f'<article class="finding of-{level}">') for level in ("error", "warning", "note")]
     assert places == sorted(places)
     assert page.count('<img src="data:image/png;base64,AAAA"') == 1  # of the other there is no picture
     assert "bad<br>worse" in page
