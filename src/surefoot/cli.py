@@ -249,14 +249,11 @@ def check(
     settings: Settings = None,
     root: Root = "",
     backbone: Annotated[str, typer.Option(help="Also ask its tokenizer which class names are too long.")] = "",
-    look_alike: Annotated[
-        int, typer.Option(help="Images look alike where at most so many of 64 bits differ.", min=0, max=11)
-    ] = 4,
+    look_alike: Annotated[int, typer.Option(help="Bits of 64 in which look-alikes may differ.", min=0, max=11)] = 4,
     page: Annotated[str, typer.Option(help="Also write what was found as an HTML page.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Look for what would spoil a run: what is missing on the disk, unreadable or repeated images, images of the test
-    that look like one of the training set, odd class names, classes and groups too small or unequal.
+    """Look for what would spoil a run: missing files, unreadable, repeated or look-alike images, odd names, few images.
 
     Example: surefoot check photos/ --page check.html
     """

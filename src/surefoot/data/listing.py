@@ -18,9 +18,13 @@ class Folder(NamedTuple):
     subfolders: tuple[str, ...]
     names: bytes  # of the files, joined by "/"
 
+    def file_names(self) -> list[str]:
+        """Names of the files in it, sorted."""
+        return os.fsdecode(self.names).split("/") if self.names else []
+
     def files(self) -> Iterator[str]:
         """Paths of the files in it, relative to the root."""
-        return (self.path + name for name in os.fsdecode(self.names).split("/")) if self.names else iter(())
+        return (self.path + name for name in self.file_names())
 
 
 def files_below(root: Path) -> list[str]:
