@@ -1,6 +1,7 @@
 """Folders of images, one a class, listed with as few questions to the disk as there are folders.
 
-For data sets of a million files: a folder is read once and remembered, no file is asked for. What the folders mean is for the tasks.
+For data sets of a million files: a folder is read once and remembered, no file is asked for. What the folders mean is
+for the tasks.
 """
 
 import os
