@@ -46,6 +46,7 @@ RANKS = {
     "tuning": 10,
     "changed_images": 10,
     "variants": 10,
+    "checking": 10,
     "comparison": 11,
     "arguments": 11,
     "prompts_command": 11,

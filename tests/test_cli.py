@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, where it writes, how it exits."""
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from surefoot import cli
 from surefoot.arguments import settings_of
 
 SUREFOOT = [sys.executable, "-m", "surefoot"]
@@ -206,6 +208,35 @@ def test_check_says_what_is_there_and_fails_on_errors(squares: Path, tmp_path: P
     done = surefoot("check", broken, "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["verdict"] == "errors"
+
+
+def test_check_says_what_keeps_a_task_from_loading_on_standard_output(tmp_path: Path) -> None:
+    done = surefoot("check", tmp_path / "nowhere", "--page", tmp_path / "pages" / "check.html")
+    assert done.returncode == 1
+    assert "error: task: task.root=" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "no such file or folder" in (tmp_path / "pages" / "check.html").read_text(encoding="utf-8")
+
+
+def test_check_takes_options_of_its_own_and_refuses_wrong_ones(squares: Path, tmp_path: Path) -> None:
+    words = ["check", squares, "--look-alike", "0", "--page", tmp_path / "check.html", "--json"]
+    done = surefoot(*words, "--backbone", "tiny")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["format"] == 1
+    assert "Page:" in done.stderr
+    assert (tmp_path / "check.html").exists()
+    assert surefoot("check", squares, "--look-alike", "12").returncode == 2
+    done = surefoot("check", squares, "--pages", "x")
+    assert done.returncode == 2
+    assert "did you mean --page?" in done.stderr
+
+
+def test_the_options_default_is_that_of_the_check() -> None:
+    from surefoot.data.check import LOOK_ALIKE
+    from surefoot.data.look_alikes import MOST_BITS
+
+    option = inspect.signature(cli.check).parameters["look_alike"]
+    assert (option.default, option.annotation.__metadata__[0].max) == (LOOK_ALIKE, MOST_BITS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -24,6 +24,8 @@ OPTIONS = (
     "json",
     "by-text",
     "by-context",
+    "look-alike",
+    "page",
 )
 SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
 

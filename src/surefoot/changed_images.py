@@ -1,20 +1,17 @@
 """Images that changed sides between two runs: right before and wrong after, or the reverse."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.data.scan import open_example
-from surefoot.data.task import Split, Task
+from surefoot.data.scan import thumbnail
+from surefoot.data.task import Task
 from surefoot.run import Run
 from surefoot.run_folder import RunFolder
 
 EXAMPLES = 12  # of each kind, lost and gained
-THUMBNAIL = 96  # pixels
 
 
 def changed(before: Run, after: Run, task: Task) -> Iterator[dict[str, Any]]:
@@ -35,15 +32,6 @@ def changed(before: Run, after: Run, task: Task) -> Iterator[dict[str, Any]]:
                 "fine_tuned": {"method": after.results["method"], "top": _top(new, split, index, task)},
                 "change": change,
             }
-
-
-def thumbnail(split: Split, index: int) -> str:
-    """A small PNG of one image as a data URI."""
-    image = open_example(split, index).pixels()
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _surest(right: Mapping[str, NDArray[Any]], wrong: Mapping[str, NDArray[Any]], split: str) -> NDArray[np.int64]:

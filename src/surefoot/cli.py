@@ -252,24 +252,29 @@ def check(
     task: Annotated[str, typer.Argument(help="Name of a task, or a folder, zip or table of your own images.")],
     settings: Settings = None,
     root: Root = "",
+    backbone: Annotated[str, typer.Option(help="Also ask its tokenizer which class names are too long.")] = "",
+    look_alike: Annotated[int, typer.Option(help="Bits of 64 in which look-alikes may differ.", min=0, max=11)] = 4,
+    page: Annotated[str, typer.Option(help="Also write what was found as an HTML page.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Look for what would spoil a run: unreadable or repeated images, odd class names, empty or unequal classes.
+    """Look for what would spoil a run: missing files, unreadable, repeated or look-alike images, odd names, few images.
 
-    Example: surefoot check photos/
+    Example: surefoot check photos/ --page check.html
     """
     with usage_errors():
-        wanted = settings_of(settings, "", {"task": task, "task.root": root})
+        wanted = settings_of(settings, "", {"task": task, "task.root": root, "backbone": backbone})
         from surefoot.config import resolve
 
-        resolved = resolve(wanted)
+        resolve(wanted)
     with exit_codes():
-        from surefoot.data.check import check_task
+        from surefoot.checking import check
 
-        task_found = resolved.task.plugin(resolved.task.options).load()
-        found = check_task(task_found, config=resolved.data)
-        typer.echo(found.to_json() if as_json else found.text())
-    if found.verdict == "errors":
+        found = check(wanted, look_alike=look_alike)
+        typer.echo(found.report.to_json() if as_json else found.report.text())
+        if page:
+            found.write_page(Path(page))
+            typer.echo(f"Page: {page}", err=as_json)
+    if found.report.verdict == "errors":
         raise typer.Exit(1)
 
 

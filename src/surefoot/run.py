@@ -67,7 +67,8 @@ class Parts:
         found: Task = config.task.plugin(config.task.options).load()
         task = drop_unreadable(found, config.data)
         if sum(map(len, task.splits().values())) <= READ_AT_MOST:
-            task = replace(task, notes=(*task.notes, *leakage_notes(task)))
+            leaks = leakage_notes(task, max_pixels=config.data.max_pixels, workers=config.data.workers)
+            task = replace(task, notes=(*task.notes, *leaks))
         if fabric.is_global_zero:
             tell(task.notes)
         return cls(fabric, task, config.data)

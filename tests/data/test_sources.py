@@ -4,7 +4,8 @@ import zipfile
 
 import pytest
 
-from surefoot.data.sources import FolderSource, ZipSource
+from surefoot.data.sources import FolderSource, ZipSource, instead
+from surefoot.data.task import Stamped
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
 
@@ -58,3 +59,29 @@ def test_files_beside_are_those_of_the_same_folders_that_are_not_named(tmp_path)
         assert source.beside(["a/1.png"]) == ["a/2.png"]
         assert source.beside(["top.png", "a/2.png", "a/1.png"]) == []
         assert source.beside(["nowhere/1.png"]) == []
+
+
+def test_stamps_are_size_and_time_of_change(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"12345")
+    os.utime(tmp_path / "a.png", ns=(1, 1_000_000_007))
+    source = FolderSource(tmp_path)
+    assert isinstance(source, Stamped)
+    absolute = str(tmp_path / "a.png")
+    assert source.stamps(["a.png", "b.png", absolute]).tolist() == [[5, 10**9 + 7], [-1, -1], [5, 10**9 + 7]]
+    assert source.stamps([]).shape == (0, 2)
+
+
+def test_a_zip_stamps_all_its_files_alike(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("a.png", b"pixels")
+    source = ZipSource(tmp_path / "x.zip")
+    assert isinstance(source, Stamped)
+    state = (tmp_path / "x.zip").stat()
+    assert source.stamps(["a.png", "b.png"]).tolist() == [[state.st_size, state.st_mtime_ns]] * 2
+
+
+def test_what_stands_in_place_of_images_is_told():
+    assert instead([]) == "nor any other file"
+    assert instead(["a.txt", "b.txt", "c"]) == "but 3 other files: 2 .txt, 1 without suffix"
+    assert instead(["train.zip"]) == "but 1 other files: 1 .zip; unpack train.zip, or give the zip itself"
+    assert instead(["a/train.tar"]).endswith("; unpack a/train.tar")

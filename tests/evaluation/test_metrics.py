@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss, recall_score
 
 from surefoot.evaluation.metrics import (
@@ -27,6 +28,7 @@ from surefoot.evaluation.metrics import (
     negative_log_likelihood,
     reliability,
     reweighted_accuracy,
+    wilson_interval,
     worst,
     worst_group,
 )
@@ -311,3 +313,15 @@ def test_confidences_that_are_none_are_refused(
 @pytest.mark.parametrize("ece", ECES)
 def test_a_confidence_that_float32_pushes_above_one_counts_as_one(ece: Callable[..., float]) -> None:
     assert ece(np.array([1 + 2e-7]), np.array([True])) == 0
+
+
+@pytest.mark.parametrize(("right", "count"), [(16, 20), (0, 5), (5, 5), (700, 1000), (1, 2)])
+def test_wilsons_interval_is_that_of_scipy(right: int, count: int) -> None:
+    expected = binomtest(right, count).proportion_ci(confidence_level=0.95, method="wilson")
+    assert wilson_interval(right / count, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_nothing_is_known_of_no_examples_and_shares_lie_between_0_and_1() -> None:
+    assert wilson_interval(0.8, 0) == (0.0, 1.0)
+    with pytest.raises(ValueError, match=r"share is 1\.2 of 5 examples"):
+        wilson_interval(1.2, 5)

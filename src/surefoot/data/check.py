@@ -1,180 +1,203 @@
-"""The doctor: what is wrong, or merely odd, with a task's data. Reads every file of every split; changes nothing."""
+"""The doctor: what is wrong, or merely odd, with a task's data. Reads every file of every split; changes nothing.
+
+What names and counts tell is in `findings`; here are the files: unreadable, the same, or alike. The command, which also
+asks what is on the disk and a backbone's tokenizer, is in `checking`.
+"""
 
 import json
-import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surefoot.data.batch import DataConfig
-from surefoot.data.scan import fingerprints, matches, unreadable
-from surefoot.data.task import Split, Task
+from surefoot.data.contents import UNREAD, Contents, read_contents
+from surefoot.data.findings import (
+    EXAMPLES,
+    Finding,
+    Level,
+    Pair,
+    balance_findings,
+    name_findings,
+    size_findings,
+    width_in_points,
+)
+from surefoot.data.look_alikes import NO_LOOK, look_alikes
+from surefoot.data.places import PlaceState, place_lines
+from surefoot.data.scan import matches
+from surefoot.data.task import Split, Stamped, Task
 
-EXAMPLES = 5  # file names given for each finding
-FEW = 5  # training images of a class or group
-FEW_MEASURED = 20  # images of a group; an accuracy of 80 % on so many is known to about 18 points
-IMBALANCE = 20.0  # largest class over smallest
-UNNATURAL = re.compile(r"_|^\W*\d+\W*$|^n\d{8}$|^(class|label|category)[ _-]?\d+$|[a-z][A-Z]|^\d+[._-]", re.ASCII)
+LOOK_ALIKE = 4  # bits of 64 that may differ: what re-encoding and scaling change; unlike photographs differ in about 32
+LINES = 20  # of a finding's examples, in the terminal
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to tell the user: an error stops training, a warning makes numbers doubtful."""
-
-    level: Literal["warning", "error"]
-    where: str  # a split's name, "classes" or "task"
-    message: str
-    examples: tuple[str, ...] = ()
+Verdict = Literal["ok", "warnings", "errors"]
 
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """How many images a split has, in all, by class and by group."""
+    """How many images a split has, in all, by class and by group.
+
+    Intervals are widths in points: of the 95 % interval of an accuracy of 80 % on so many images.
+    """
 
     domain: str
     images: int
+    interval: float
     classes: Mapping[str, int]
     groups: Mapping[str, int]
+    group_intervals: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `check_task` found."""
+    """What was found. Where the task cannot be loaded, an error says so and there are no splits."""
 
     task: str
     fingerprint: str
-    verdict: Literal["ok", "warnings", "errors"]
+    verdict: Verdict
     domains: Mapping[str, int]
     splits: Mapping[str, SplitCounts]
     findings: tuple[Finding, ...]
+    places: tuple[PlaceState, ...] = ()
+    format: int = 1
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     def text(self) -> str:
         """For the terminal: a line for each split, then the findings."""
-        width = max(len(name) for name in self.splits)
-        lines = [f"Task {self.task}: {self.verdict}"]
+        lines = [f"Task {self.task}: {self.verdict}", *place_lines(self.places)]
+        width = max((len(name) for name in self.splits), default=0)
         for name, split in self.splits.items():
-            counts = split.classes.values()
-            held = sum(count > 0 for count in counts)
-            line = f"  {name:{width}}  {split.images:7} images, {held} classes of {min(counts)} to {max(counts)}"
+            counts = [count for count in split.classes.values() if count]
+            line = f"  {name:{width}}  {split.images:7} images, {len(counts)} classes of {min(counts)} to {max(counts)}"
             groups = "".join(f", {group} {count}" for group, count in split.groups.items())
-            lines.append(line + groups)
+            lines.append(line + groups + ("" if name == "train" else f"; interval {split.interval:.1f}"))
+        if self.splits:
+            lines.append("  interval: points that the 95 % interval of an accuracy of 80 % spans on so many images")
         for finding in self.findings:
             lines.append(f"{finding.level}: {finding.where}: {finding.message}")
-            lines += [f"    {example}" for example in finding.examples]
+            lines += [f"    {example}" for example in finding.examples[:LINES]]
+            if len(finding.examples) > LINES:
+                lines.append(f"    and {len(finding.examples) - LINES} more (--json has all)")
         return "\n".join(lines)
 
 
-def check_task(task: Task, *, config: DataConfig) -> Report:
-    """Count, decode and compare all images of `task`."""
-    splits = task.splits()
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """What the worst of them says."""
+    levels = {finding.level for finding in findings} - {"note"}
+    return "errors" if "error" in levels else "warnings" if levels else "ok"
+
+
+def check_task(task: Task, *, config: DataConfig, look_alike: int = LOOK_ALIKE) -> Report:
+    """Count, decode and compare all images of `task`; images look alike where at most so many of 64 bits differ.
+
+    Splits with the same files as an earlier one (corruptions of it, say) are counted but not examined again.
+    """
+    splits = _distinct(task)
+    read = dict(
+        zip(
+            splits,
+            read_contents(list(splits.values()), max_pixels=config.max_pixels, workers=config.workers),
+            strict=True,
+        )
+    )
     findings = [Finding("warning", "task", note) for note in task.notes]
-    findings += _class_names(task)
-    for name, split in splits.items():
-        findings += _unreadable(name, split, config)
-    findings += _balance(task)
-    findings += _small_groups(task)
-    findings += _same_content(task)
-    levels = {finding.level for finding in findings}
+    findings += name_findings(task)
+    findings += _unreadable(splits, read, config)
+    findings += balance_findings(task, splits)
+    findings += size_findings(task, splits)
+    findings += _same_content(splits, read)
+    findings += _two_classes(task, read["train"])
+    findings += _alike(splits, read, look_alike)
+    findings.sort(key=lambda finding: finding.level == "note")  # at the end
     domains: Counter[str] = Counter()
-    for split in splits.values():
+    for split in task.splits().values():
         domains[split.domain] += len(split)
     return Report(
         task=task.name,
         fingerprint=task.fingerprint(),
-        verdict="errors" if "error" in levels else "warnings" if levels else "ok",
+        verdict=verdict_of(findings),
         domains=dict(domains),
-        splits={name: _counts(task, split) for name, split in splits.items()},
+        splits={name: _counts(task, split) for name, split in task.splits().items()},
         findings=tuple(findings),
     )
 
 
+def _distinct(task: Task) -> dict[str, Split]:
+    """The splits by name, without those that hold the same files under the same labels as one before."""
+    found: dict[object, str] = {}
+    for name, split in task.splits().items():
+        source = split.source.place if isinstance(split.source, Stamped) else id(split.source)
+        found.setdefault((source, tuple(split.paths), split.labels.tobytes(), split.groups.tobytes()), name)
+    return {name: task.splits()[name] for name in found.values()}
+
+
 def _counts(task: Task, split: Split) -> SplitCounts:
     by_class = np.bincount(split.labels, minlength=len(task.classes)).tolist()
+    groups = task.group_counts(split)
     return SplitCounts(
         domain=split.domain,
         images=len(split),
+        interval=width_in_points(len(split)),
         classes=dict(zip(task.classes, by_class, strict=True)),
-        groups=task.group_counts(split),
+        groups=groups,
+        group_intervals={group: width_in_points(count) for group, count in groups.items()},
     )
 
 
-def _class_names(task: Task) -> list[Finding]:
-    findings = []
-    alike: defaultdict[str, list[str]] = defaultdict(list)
-    for name in task.classes:
-        alike[re.sub(r"[\W_]+", " ", name.casefold()).strip()].append(name)
-    same = [" = ".join(names) for names in alike.values() if len(names) > 1]
-    if same:
-        findings.append(Finding("warning", "classes", "class names that read the same to a model", tuple(same)))
-    odd = [name for name in task.classes if UNNATURAL.search(name)]
-    if odd:
-        message = f"class names that a text model reads badly: {len(odd)}; give plain words in classes.yaml"
-        findings.append(Finding("warning", "classes", message, tuple(odd[:EXAMPLES])))
-    return findings
+def _unreadable(splits: Mapping[str, Split], read: Mapping[str, Contents], config: DataConfig) -> Iterator[Finding]:
+    level: Level = "error" if config.on_bad_image == "stop" else "warning"
+    for name, contents in read.items():
+        if contents.reasons:
+            message = f"{len(contents.reasons)} of {len(splits[name])} images cannot be read"
+            yield Finding(level, name, message, tuple(reason for _, reason in sorted(contents.reasons.items())))
 
 
-def _unreadable(name: str, split: Split, config: DataConfig) -> list[Finding]:
-    bad = unreadable(split, max_pixels=config.max_pixels, workers=config.workers)
-    if not bad:
-        return []
-    level: Literal["warning", "error"] = "error" if config.on_bad_image == "stop" else "warning"
-    message = f"{len(bad)} of {len(split)} images cannot be read"
-    return [Finding(level, name, message, tuple(image.reason for image in bad))]
-
-
-def _balance(task: Task) -> list[Finding]:
-    findings = []
-    counts = np.bincount(task.train.labels, minlength=len(task.classes))
-    few = [f"{task.classes[i]} ({counts[i]})" for i in np.flatnonzero(counts < FEW)]
-    if few:
-        message = f"classes with fewer than {FEW} training images: {len(few)}"
-        findings.append(Finding("warning", "train", message, tuple(few[:EXAMPLES])))
-    if counts.max() > IMBALANCE * max(1, counts.min()):
-        large, small = (task.classes[int(i)] for i in (counts.argmax(), counts.argmin()))
-        message = f"classes are unequal: {large} has {counts.max()} training images, {small} has {counts.min()}"
-        findings.append(Finding("warning", "train", message))
-    for name, split in task.splits().items():
-        absent = sorted(set(range(len(task.classes))) - set(split.class_mask or split.labels.tolist()))
-        if absent and not split.class_mask:
-            message = f"classes without an image here: {len(absent)}"
-            findings.append(Finding("warning", name, message, tuple(task.classes[i] for i in absent[:EXAMPLES])))
-    return findings
-
-
-def _small_groups(task: Task) -> list[Finding]:
-    """Of the splits that have groups at all."""
-    findings = []
-    for name, split in task.splits().items():
-        least, images = (FEW, "training images") if name == "train" else (FEW_MEASURED, "images")
-        counts = task.group_counts(split)
-        small = [f"{group} ({count})" for group, count in counts.items() if count < least]
-        if small and any(counts.values()):
-            message = f"groups with fewer than {least} {images}: {len(small)}"
-            findings.append(Finding("warning", name, message, tuple(small[:EXAMPLES])))
-    return findings
-
-
-def _same_content(task: Task) -> list[Finding]:
-    findings = []
-    splits = task.splits()
-    prints = {name: fingerprints(split) for name, split in splits.items()}
-    names = list(splits)
-    for first, second in ((a, b) for a in ("train", "validation") for b in names[names.index(a) + 1 :]):
-        pairs = matches(prints[first], prints[second])
-        if pairs:
-            examples = [f"{splits[first].paths[i]} = {splits[second].paths[j]}" for i, j in pairs[:EXAMPLES]]
+def _same_content(splits: Mapping[str, Split], read: Mapping[str, Contents]) -> Iterator[Finding]:
+    for first, second in _to_compare(splits):
+        pairs = matches(read[first].digests, read[second].digests)
+        if len(pairs):
+            shown = _pairs(splits, first, second, pairs[:EXAMPLES])
             message = f"{len(pairs)} of {len(splits[second])} images also stand in {first}, byte for byte"
-            findings.append(Finding("warning", second, message, tuple(examples)))
-    labels = task.train.labels
-    torn = [places for places in prints["train"].values() if len(set(labels[places].tolist())) > 1]
-    if torn:
-        examples = [" = ".join(task.train.paths[i] for i in places) for places in torn[:EXAMPLES]]
+            yield Finding("warning", second, message, tuple(f"{p.path} = {p.other_path}" for p in shown), shown)
+
+
+def _two_classes(task: Task, train: Contents) -> Iterator[Finding]:
+    order = np.lexsort((task.train.labels, train.digests))
+    digests, labels = train.digests[order], task.train.labels[order]
+    starts = np.flatnonzero(np.diff(digests, prepend=~digests[:1]))
+    torn = starts[(labels[starts] < np.maximum.reduceat(labels, starts)) & (digests[starts] != UNREAD)]
+    if len(torn):
+        ends = np.append(starts, len(order))[np.searchsorted(starts, torn) + 1]
+        places = [sorted(order[a:b].tolist()) for a, b in zip(torn, ends, strict=True)]
+        examples = [" = ".join(task.train.paths[i] for i in copies) for copies in sorted(places)[:EXAMPLES]]
         message = f"images that stand in train under more than one class, byte for byte: {len(torn)}"
-        findings.append(Finding("warning", "train", message, tuple(examples)))
-    return findings
+        yield Finding("warning", "train", message, tuple(examples))
+
+
+def _alike(splits: Mapping[str, Split], read: Mapping[str, Contents], bits: int) -> Iterator[Finding]:
+    for first, second in _to_compare(splits):
+        looks = read[second].looks.copy()
+        looks[matches(read[first].digests, read[second].digests)[:, 1]] = NO_LOOK  # told already
+        found = look_alikes(read[first].looks, looks, bits=bits)
+        if len(found.other):
+            nearest = np.argsort(found.bits, kind="stable")[:EXAMPLES]
+            shown = _pairs(splits, first, second, np.stack([found.known, found.other], axis=1)[nearest])
+            differ = found.bits[nearest].tolist()
+            examples = [f"{p.path} ~ {p.other_path} ({n} of 64 bits)" for p, n in zip(shown, differ, strict=True)]
+            message = f"{len(found.other)} of {len(splits[second])} images look like one in {first}; see for yourself"
+            yield Finding("warning", second, message, tuple(examples), shown)
+
+
+def _to_compare(splits: Mapping[str, Split]) -> Iterator[tuple[str, str]]:
+    """What is learned or chosen from, with everything after it."""
+    return (pair for pair in combinations(splits, 2) if pair[0] in ("train", "validation"))
+
+
+def _pairs(splits: Mapping[str, Split], first: str, second: str, places: NDArray[np.int64]) -> tuple[Pair, ...]:
+    return tuple(Pair(first, splits[first].paths[i], second, splits[second].paths[j]) for i, j in places.tolist())

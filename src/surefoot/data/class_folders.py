@@ -1,6 +1,7 @@
 """Folders of images, one a class, listed with as few questions to the disk as there are folders.
 
-For data sets of a million files: a folder is read once, no file is asked for. What the folders mean is for the tasks.
+For data sets of a million files: a folder is read once and remembered, no file is asked for. What the folders mean is
+for the tasks.
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from surefoot.data.listing import folders_below
 from surefoot.data.manifest import IMAGE_SUFFIXES
 
 Folders = Mapping[str, Sequence[str]]
@@ -19,12 +21,13 @@ Folders = Mapping[str, Sequence[str]]
 def class_folders(root: Path) -> dict[str, tuple[str, ...]]:
     """The folders directly under `root`, sorted, each with its image files, sorted; one without images has none.
 
-    Hidden files and folders are left out, links are followed, folders inside a class folder are not entered.
+    Hidden files and folders are left out, links are followed, what is in folders inside a class folder is not told.
     FileNotFoundError or NotADirectoryError where `root` is no folder.
     """
-    with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    return {name: tuple(sorted(filter(_is_image, os.listdir(root / name)))) for name in names}
+    with os.scandir(root):
+        listed = {folder.path: folder for folder in folders_below(root)}
+    names = listed[""].subfolders
+    return {name: tuple(filter(_is_image, listed[f"{name}/"].file_names())) for name in names if f"{name}/" in listed}
 
 
 def flatten(folders: Folders, labels: Mapping[str, int], *, base: str) -> tuple[list[str], NDArray[np.int64]]:

@@ -35,6 +35,10 @@ class UnreadableImage(ValueError):  # noqa: N818
     """An image file that cannot be decoded: truncated, empty, no image at all, or too large."""
 
 
+class TooManyPixels(UnreadableImage):
+    """An image with more pixels than `data.max_pixels` allows: another limit would let it in."""
+
+
 @dataclass(frozen=True)
 class ImageSpec:
     """What an image tower wants: a `size` x `size` crop of an image whose short side was made `resize`, normalised."""
@@ -111,7 +115,7 @@ class Opened:
     def __init__(self, image: Image.Image, *, name: str = "image", max_pixels: int = PILLOW_LIMIT) -> None:
         width, height = image.size
         if width * height > max_pixels:
-            raise UnreadableImage(
+            raise TooManyPixels(
                 f"{name}: {width} x {height} pixels are more than data.max_pixels={max_pixels}; "
                 "shrink the image, or raise the limit if the file is to be trusted"
             )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from surefoot.data.columns import read_columns
-from surefoot.data.sources import FolderSource, ZipSource
+from surefoot.data.sources import FolderSource, ZipSource, instead
 from surefoot.data.task import Source
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -170,13 +170,20 @@ def _read_tree(source: FolderSource | ZipSource, base: str) -> Table:
     for manifest in (base + "manifest.csv", base + "manifest.parquet"):
         if manifest in files:
             return _read_rows(source.read(manifest), source, base, f"{origin}, {manifest}", classes)
-    paths = [path for path in files if _is_image(path)]
+    paths = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]  # inline, as there may be a million
     if not paths:
-        raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}); {LAYOUTS}")
-    rows = _by_layout([tuple(path[len(base) :].split("/")[:-1]) for path in paths], paths, origin)
-    split, domain, label = (list(column) for column in zip(*rows, strict=True))
-    _refuse_empty_splits(source.folders(), paths, base, origin)
-    empty = _classes_without_images(source.folders(), paths)
+        raise ValueError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}), {instead(files)}; {LAYOUTS}")
+    inside = [path.rpartition("/")[0] for path in paths]
+    first: dict[str, str] = {}  # folder -> its first image
+    for folder, path in zip(inside, paths, strict=True):
+        first.setdefault(folder, path)
+    samples = list(first.values())
+    rows = _by_layout([tuple(path[len(base) :].split("/")[:-1]) for path in samples], samples, origin)
+    meanings = dict(zip(first, rows, strict=True))
+    split, domain, label = ([meanings[folder][part] for folder in inside] for part in range(3))
+    folders = source.folders()
+    _refuse_empty_splits(folders, samples, base, origin)
+    empty = _classes_without_images(folders, samples)
     if empty:
         raise ValueError(
             f"{origin}: no image ({', '.join(IMAGE_SUFFIXES)}) lies in the class folders {', '.join(empty)}; "
@@ -203,7 +210,7 @@ def _classes_without_images(folders: Sequence[str], paths: Sequence[str]) -> lis
 
 
 def _by_layout(folders: Sequence[tuple[str, ...]], paths: Sequence[str], origin: str) -> list[tuple[str, str, str]]:
-    """(split, domain, class) of each image from the folders it lies in."""
+    """(split, domain, class) of the images in each of `folders`; `paths` has one image of each."""
     depths = {len(parts) for parts in folders}
     if len(depths) > 1 or not depths <= {1, 2, 3}:
         samples = ", ".join(paths[[len(parts) for parts in folders].index(depth)] for depth in sorted(depths))

@@ -3,8 +3,9 @@
 Nothing is ever downloaded; a task says where its files come from and under which terms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 PATTERN = frozenset("*?[")
@@ -22,6 +23,13 @@ class Place:
 
 
 @dataclass(frozen=True)
+class PlaceState(Place):
+    """A place, and whether it is there."""
+
+    there: bool = False
+
+
+@dataclass(frozen=True)
 class Inventory:
     """Which places of a task are there under `root`."""
 
@@ -34,23 +42,26 @@ class Inventory:
         """What must be there and is not."""
         return tuple(place for place in self.missing if place.needed)
 
+    def states(self) -> tuple[PlaceState, ...]:
+        """All places, those that are there first."""
+        every = ((place, True) for place in self.there), ((place, False) for place in self.missing)
+        return tuple(PlaceState(**vars(place), there=there) for place, there in chain(*every))
+
     def text(self) -> str:
         """A line for each place; what is missing with where to get it and its licence."""
-        lines = [f"Under {self.root}:"]
-        lines += [f"  there    {place.path}: {place.what}" for place in self.there]
-        for place in self.missing:
-            lines.append(f"  {'MISSING' if place.needed else 'optional'}  {place.path}: {place.what}")
-            lines.append(f"           get it from {place.get} (licence: {place.licence})")
-        return "\n".join(lines)
+        return "\n".join([f"Under {self.root}:", *place_lines(self.states())])
 
 
 def inventory(root: str | Path, places: Sequence[Place], *, option: str = "task.root") -> Inventory:
-    """What of `places` is under `root`. ValueError where the root is not given or is no folder."""
+    """What of `places` is under `root`. ValueError, with what must be there, where it is not given or is no folder."""
+    expected = "\n".join(["expected there:", *place_lines(Inventory(Path(root), (), tuple(places)).states())])
     if not str(root):
-        raise ValueError(f"{option} is empty; say where the files are, such as --root /data/sets")
+        raise ValueError(f"{option} is empty; say where the files are, such as --root /data/sets; {expected}")
     folder = Path(root).expanduser()
+    if not folder.exists():
+        raise ValueError(f"{option}={root}: there is no such folder; say where the files are; {expected}")
     if not folder.is_dir():
-        raise ValueError(f"{option}={root}: there is no such folder; say where the files are")
+        raise ValueError(f"{option}={root} is a file; unpack it and give the folder; {expected}")
     there = [place for place in places if _is_there(folder, place.path)]
     return Inventory(folder, tuple(there), tuple(place for place in places if place not in there))
 
@@ -67,3 +78,12 @@ def _is_there(folder: Path, path: str) -> bool:
     if PATTERN & set(path):
         return any(True for _ in folder.glob(path))
     return (folder / path).exists()
+
+
+def place_lines(states: Iterable[PlaceState]) -> Iterator[str]:
+    """A line for each place; what is missing with where to get it and its licence."""
+    for place in states:
+        word = "there" if place.there else "MISSING" if place.needed else "optional"
+        yield f"  {word:8} {place.path}: {place.what}"
+        if not place.there:
+            yield f"           get it from {place.get} (licence: {place.licence})"

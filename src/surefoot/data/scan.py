@@ -1,20 +1,18 @@
-"""Reading whole splits before training: which images cannot be decoded, which stand in two splits."""
+"""Single images of a split, and what is told of whole splits before training: broken images, images in two splits."""
 
-import hashlib
-import math
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import replace
+import base64
+import io
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
-import torch
-from torch.utils.data import DataLoader, Dataset
+import numpy as np
+from numpy.typing import NDArray
 
+from surefoot.data.contents import UNREAD, read_contents
 from surefoot.data.images import PILLOW_LIMIT, Opened, UnreadableImage, open_image
 from surefoot.data.task import Split, Task
 
-CHUNK = 64  # images a worker process reads for one answer
-WORTH = 8  # chunks for each worker process; with fewer, starting it takes longer than reading them
+THUMBNAIL = 96  # pixels
 
 
 class BadImage(NamedTuple):
@@ -37,9 +35,19 @@ def open_example(split: Split, index: int, *, max_pixels: int = PILLOW_LIMIT) ->
     return Opened(split.alter(opened.pixels(), split.position(index)), name=path, max_pixels=max_pixels)
 
 
+def thumbnail(split: Split, index: int) -> str:
+    """A small PNG of one image as a data URI, for pages."""
+    image = open_example(split, index).pixels()
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
 def unreadable(split: Split, *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> list[BadImage]:
-    """Every image of the split that cannot be decoded, in order; reads and decodes all of them, as their files are."""
-    return [bad for found in _scan(_Decoding(split, max_pixels), workers) for bad in found]
+    """Every image of the split that cannot be decoded, in order; reads and decodes all that are not remembered."""
+    (contents,) = read_contents([split], max_pixels=max_pixels, workers=workers)
+    return [BadImage(index, reason) for index, reason in sorted(contents.reasons.items())]
 
 
 def files_of(split: Split) -> Hashable:
@@ -67,34 +75,31 @@ def broken_images(splits: Iterable[Split], *, max_pixels: int = PILLOW_LIMIT, wo
     return told and f"{told}Replace or remove them, or set data.on_bad_image=skip to leave them out."
 
 
-def fingerprints(split: Split) -> dict[bytes, list[int]]:
-    """Content hash -> positions of the files with that content; files that cannot be read are left out."""
-    found: defaultdict[bytes, list[int]] = defaultdict(list)
-    for index, path in enumerate(split.paths):
-        try:
-            found[hashlib.blake2b(split.source.read(path), digest_size=16).digest()].append(index)
-        except OSError:
-            continue
-    return dict(found)
+def matches(known: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """(pairs, 2) positions in known and in other of equal content, from two splits' `Contents.digests`.
 
-
-def matches(known: dict[bytes, list[int]], other: dict[bytes, list[int]]) -> list[tuple[int, int]]:
-    """Pairs (first position in known, position in other) of equal content, from two splits' fingerprints."""
-    pairs = [(known[key][0], index) for key, places in other.items() if key in known for index in places]
-    return sorted(pairs, key=lambda pair: pair[1])
+    One pair for each such file of other, with the first of known; files that gave no bytes are in none.
+    """
+    values, first = np.unique(known, return_index=True)
+    places = np.minimum(np.searchsorted(values, other), max(0, len(values) - 1))
+    same = np.flatnonzero((values[places] == other) & (other != UNREAD)) if len(values) else np.empty(0, np.int64)
+    return np.stack([first[places[same]], same], axis=1)
 
 
 def duplicates(split_a: Split, split_b: Split) -> list[tuple[int, int]]:
     """Pairs (position in a, position in b) of files with the same content, one for each such file of b."""
-    return matches(fingerprints(split_a), fingerprints(split_b))
+    a, b = read_contents([split_a, split_b])
+    return [(first, second) for first, second in matches(a.digests, b.digests).tolist()]
 
 
-def leakage_notes(task: Task) -> tuple[str, ...]:
-    """A warning for each split that shares files with the training split. Reads all files once."""
-    known, notes = fingerprints(task.train), []
-    own = first_of_each(task.splits().values())[1:]
-    for name, split in task.splits().items():
-        pairs = matches(known, fingerprints(split)) if split in own else []
+def leakage_notes(task: Task, *, max_pixels: int = PILLOW_LIMIT, workers: int = 0) -> tuple[str, ...]:
+    """A warning for each split that shares files with the training split. Reads all files that are not remembered."""
+    splits = task.splits()
+    read = dict(zip(splits, read_contents(list(splits.values()), max_pixels=max_pixels, workers=workers), strict=True))
+    notes = []
+    own = first_of_each(splits.values())[1:]
+    for name, split in splits.items():
+        pairs = [] if split not in own else matches(read["train"].digests, read[name].digests).tolist()
         if pairs:
             first, second = pairs[0]
             notes.append(
@@ -102,25 +107,3 @@ def leakage_notes(task: Task) -> tuple[str, ...]:
                 f"({split.paths[second]} = {task.train.paths[first]}); its accuracy will look too good"
             )
     return tuple(notes)
-
-
-class _Decoding(Dataset[list[BadImage]]):
-    def __init__(self, split: Split, max_pixels: int) -> None:
-        self.split, self.max_pixels = replace(split, alter=None), max_pixels  # which costs more than reading
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.split) / CHUNK)
-
-    def __getitem__(self, chunk: int) -> list[BadImage]:
-        bad = []
-        for index in range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.split))):
-            try:
-                open_example(self.split, index, max_pixels=self.max_pixels).shrunk(8)
-            except UnreadableImage as error:
-                bad.append(BadImage(index, str(error)))
-        return bad
-
-
-def _scan(dataset: _Decoding, workers: int) -> Iterator[list[BadImage]]:
-    workers = min(workers, len(dataset) // WORTH)
-    yield from DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=list, generator=torch.Generator())

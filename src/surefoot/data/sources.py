@@ -4,10 +4,17 @@ import os
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+from numpy.typing import NDArray
+
+from surefoot.data.listing import files_below, folders_below
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 MAX_FILE_BYTES = 2**29  # one member of a zip, unpacked; more is taken for a zip bomb
 
 
@@ -28,21 +35,21 @@ class FolderSource:
     def describe(self) -> str:
         return f"folder {self.root}"
 
+    @property
+    def place(self) -> Path:
+        return self.root
+
+    def stamps(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """(n, 2) size in bytes and time of the last change in ns; -1 where there is no such file."""
+        return np.array([_stamp(os.path.join(self.root, path)) for path in paths], dtype=np.int64).reshape(-1, 2)
+
     def files(self) -> list[str]:
         """Relative paths of all files, sorted, without hidden ones; links to folders are followed."""
-        found: list[str] = []
-        for folder, _, names in self._walk():
-            inside = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
-            found += [str(inside / name) for name in names if not name.startswith(".")]
-        return sorted(found)
+        return files_below(self.root)
 
     def folders(self) -> list[str]:
         """Relative paths of all folders, sorted, without hidden ones."""
-        return sorted(
-            Path(folder, name).relative_to(self.root).as_posix()
-            for folder, subfolders, _ in self._walk()
-            for name in subfolders
-        )
+        return sorted(folder.path.rstrip("/") for folder in folders_below(self.root) if folder.path)
 
     def missing(self, paths: Iterable[str]) -> list[str]:
         """Those of `paths` that are not there; each folder is listed once, which is faster than asking a file."""
@@ -68,11 +75,6 @@ class FolderSource:
                 found += [posixpath.join(folder, name) for name in names if name not in named]
         return sorted(found)
 
-    def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
-        for folder, subfolders, names in os.walk(self.root, followlinks=True):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            yield folder, subfolders, names
-
 
 class ZipSource:
     """Files of a zip. Each process opens the file for itself, since processes must not share a read position."""
@@ -95,6 +97,14 @@ class ZipSource:
 
     def __setstate__(self, state: Path) -> None:
         self.file, self._opened = state, None
+
+    @property
+    def place(self) -> Path:
+        return self.file
+
+    def stamps(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """(n, 2) size and time of the last change of the zip, as no file in it changes without it."""
+        return np.tile(np.array(_stamp(str(self.file)), dtype=np.int64), (len(paths), 1))
 
     def read(self, path: str) -> bytes:
         opened = self._zip()
@@ -147,3 +157,23 @@ def _by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
         folder, name = posixpath.split(path)
         named.setdefault(folder, set()).add(name)
     return named
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return (-1, -1)
+    return (state.st_size, state.st_mtime_ns)
+
+
+def instead(files: Sequence[str]) -> str:
+    """What there is where images were expected: "but 3 other files: 2 .zip, 1 .txt; unpack a.zip, or ..."."""
+    if not files:
+        return "nor any other file"
+    suffixes = Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in files)
+    told = f"but {len(files)} other files: " + ", ".join(f"{n} {suffix}" for suffix, n in suffixes.most_common(5))
+    archives = [path for path in files if path.lower().endswith(ARCHIVES)]
+    if archives:
+        told += f"; unpack {archives[0]}" + (", or give the zip itself" if archives[0].endswith(".zip") else "")
+    return told

@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,20 @@ class Source(Protocol):
 
     def describe(self) -> str:
         """For error messages: "folder /data/pets", "zip /data/pets.zip"."""
+        ...
+
+
+@runtime_checkable
+class Stamped(Source, Protocol):
+    """A source that can tell without reading whether files are as they were: what was read can be remembered."""
+
+    @property
+    def place(self) -> Path:
+        """The folder or file that everything is in."""
+        ...
+
+    def stamps(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """(n, 2) for each of `paths`: a size in bytes and a time of change in ns; -1 where there is no such file."""
         ...
 
 

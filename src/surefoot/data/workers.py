@@ -12,8 +12,16 @@ GRACE = 20  # seconds that a worker process outlives SIGTERM
 
 def spare_cores() -> int:
     """Worker processes that do not take a core from training: all but two of the cores, at most eight."""
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return min(8, max(0, usable - 2))
+    return min(8, max(0, _usable_cores() - 2))
+
+
+def all_cores() -> int:
+    """Worker processes where nothing else wants the cores: one for each, at most eight."""
+    return min(8, _usable_cores())
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 @contextmanager

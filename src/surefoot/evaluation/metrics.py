@@ -45,6 +45,20 @@ def accuracy(correct: ArrayLike) -> float:
     return float(_correct(correct).mean())
 
 
+def wilson_interval(share: float, count: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Lower and upper end of Wilson's score interval for a share of `count` examples, at the 95 % level.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927). (0, 1) for none.
+    """
+    if not 0 <= share <= 1 or count < 0:
+        raise ValueError(f"share is {share} of {count} examples; give a share in [0, 1] and a count of 0 or more")
+    if count == 0:
+        return 0.0, 1.0
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
+    return centre - half, centre + half
+
+
 def class_accuracy(correct: ArrayLike, labels: Integers, *, classes: int) -> tuple[list[float | None], list[int]]:
     """Accuracy (None where there is no example) and count of each class, from `correct` and `labels` (n)."""
     right = _correct(correct)

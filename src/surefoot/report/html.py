@@ -53,21 +53,9 @@ def html(records: Records) -> str:
     comparison = records.comparison
     found = summary.entries(comparison)
     shown, hidden = _within_budget(records.examples)
-    script, style = asset("page.js"), asset("page.css")
-    environment = Environment(
-        loader=PackageLoader("surefoot.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"breakable": breakable, "percent": summary.percent}
     first = records.runs[0].results
-    return environment.get_template("report.html.jinja").render(
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    return render(
+        "report.html.jinja",
         comparison=comparison,
         first=first,
         bins=len(first["splits"][first["home"]]["reliability"]["count"]),
@@ -93,6 +81,22 @@ def html(records: Records) -> str:
         versions=_versions(records.runs),
         classes=first["classes"][:CLASSES_SHOWN],
         more_classes=max(0, len(first["classes"]) - CLASSES_SHOWN),
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of `page/` with the page's style and script and the hashes under which they may run."""
+    environment = Environment(
+        loader=PackageLoader("surefoot.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"breakable": breakable, "percent": summary.percent}
+    script, style = asset("page.js"), asset("page.css")
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script), **values
     )
 
 
