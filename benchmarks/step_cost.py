@@ -33,7 +33,7 @@ from surefoot.methods.base import Method, Progress
 
 METHODS = ("car_ft", "lipsum_ft", "flyp", "carot", "star_ft", "tracer", "kd", "l2_sp", "flyp+star_ft+lipsum_ft")
 REMEMBERS = ("car_ft", "lipsum_ft", "kd")  # whose teacher sees images alone
-BATCH, ROUNDS, CLASSES = 32, 7, 100
+BATCH, ROUNDS, CLASSES = 32, 5, 100
 
 
 class Towers(Backbone):
