@@ -157,7 +157,7 @@ def test_evaluate_repeats_the_numbers_of_the_run(trained: Path, squares: Path) -
     assert json.loads(done.stdout) == results(trained)["splits"]
 
 
-def test_evaluate_by_text_takes_other_classes_and_prints_their_groups(trained: Path) -> None:
+def test_evaluate_by_text_takes_other_classes_and_prints_their_groups(trained: Path, tmp_path: Path) -> None:
     words = ["evaluate", trained, "--task", "icongroups", "data.workers=0"]
     refused = surefoot(*words)
     assert refused.returncode == 1
@@ -167,7 +167,9 @@ def test_evaluate_by_text_takes_other_classes_and_prints_their_groups(trained: P
     lines = done.stdout.splitlines()
     groups = ["animal", "animal", "vehicle", "vehicle", "of"]
     assert [line.split()[0] for line in lines] == ["validation", *groups, "test", *groups]
-    found = json.loads(surefoot(*words, "--by-text", "--json").stdout)
+    assert "--output=nowhere/x.json" in surefoot(*words, "--by-text", "-o", "nowhere/x.json").stderr
+    found = json.loads(surefoot(*words, "--by-text", "--json", "-o", tmp_path / "found.json").stdout)
+    assert json.loads((tmp_path / "found.json").read_text(encoding="utf-8")) == found
     assert {name: group["count"] for name, group in found["test"]["groups"].items()} == {
         "animal on grass": 139,
         "animal on water": 139,

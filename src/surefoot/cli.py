@@ -167,6 +167,7 @@ def evaluate(
         bool, typer.Option("--by-text", help="Leave the head out: classify by the task's class names, as zero-shot.")
     ] = False,
     as_json: AsJson = False,
+    output: Annotated[str, typer.Option("--output", "-o", help="A JSON file for the measures.")] = "",
 ) -> None:
     """Measure a classifier on a task: accuracy, calibration and groups on every split.
 
@@ -179,10 +180,14 @@ def evaluate(
 
         resolve(wanted)
         refuse_training(wanted)
+        if output and not Path(output).absolute().parent.is_dir():
+            raise ValueError(f"--output={output}: its folder is not there; make it first")
     with exit_codes():
         from surefoot.report import lines
 
         splits = (evaluate_by_text if by_text else evaluate)(classifier, wanted)
+        if output:
+            Path(output).write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
         if as_json:
             typer.echo(json.dumps(splits, indent=1))
             return
@@ -254,6 +259,7 @@ def check(
 def main() -> None:
     """The console script."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow doubts and cannot read is reported by file
     app()
 
 

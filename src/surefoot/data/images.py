@@ -165,6 +165,10 @@ def open_image(data: bytes, *, name: str = "image", max_pixels: int = PILLOW_LIM
         return Opened(Image.open(io.BytesIO(data)), name=name, max_pixels=max_pixels)
     except UnreadableImage:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, twice that of its warning
+        raise UnreadableImage(
+            f"{name}: {error}. The header claims more pixels than any data.max_pixels allows; shrink the image"
+        ) from error
     except Exception as error:  # as above
         raise UnreadableImage(f"{name}: {_reason(error)}") from error
 
