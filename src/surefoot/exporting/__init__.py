@@ -27,10 +27,10 @@ def default_output(run: Path, form: Format) -> Path:
     return run.with_name(f"{run.name}-{form}{FILE_ENDINGS.get(form, '')}")
 
 
-def export(run: str | Path, form: Format, output: str | Path, *, licence: str = "") -> list[str]:
+def export(run: str | Path, form: Format, output: str | Path, *, licence: str = "", base_model: str = "") -> list[str]:
     """Write a run's classifier (or that of a classifier's folder) in a format; returns what is to be said about it.
 
-    A folder also gets the run's model card, with `licence` in it. Raises ValueError where the classifier has no such
+    A folder also gets the run's model card, with `licence` and `base_model` in it. Raises ValueError where the classifier has no such
     form, where what was written does not compute the same probabilities, or where the folder is not empty.
     """
     from surefoot.exporting import head, image_classification, onnx, openclip, zero_shot
@@ -54,5 +54,5 @@ def export(run: str | Path, form: Format, output: str | Path, *, licence: str = 
     }
     with new_folder(output) as folder:
         notes += writers[form](source, folder)
-        notes += write_card(Path(run), folder / "README.md", form=form, licence=licence)
+        notes += write_card(Path(run), folder / "README.md", form=form, licence=licence, base_model=base_model)
     return notes

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from surefoot.classifier import Head
 from surefoot.exporting.head import folded
 from surefoot.exporting.source import Source
+from surefoot.pretrained import no_progress_bars
 
 if TYPE_CHECKING:
     from transformers import CLIPForImageClassification, CLIPModel
@@ -40,14 +41,13 @@ def write(source: Source, folder: Path) -> list[str]:
     from transformers import CLIPProcessor
 
     classifier = source.classifier
-    wide = as_image_classifier(
-        source.clip("image-classification"), classifier.head, temperature=classifier.temperature
-    )
+    wide = as_image_classifier(source.clip("image-classification"), classifier.head, temperature=classifier.temperature)
     wide.config.id2label = dict(enumerate(classifier.classes))
     wide.config.label2id = {name: number for number, name in enumerate(classifier.classes)}
     wide.config.problem_type = "single_label_classification"
     said = source.check("image-classification", lambda images: F.softmax(wide(pixel_values=images).logits, dim=-1))
-    wide.save_pretrained(folder)
+    with no_progress_bars():
+        wide.save_pretrained(folder)
     CLIPProcessor.from_pretrained(source.folder).image_processor.save_pretrained(folder)
     return [
         said,

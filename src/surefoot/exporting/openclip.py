@@ -32,7 +32,10 @@ SINGLE = {  # name in transformers -> name in open_clip
     "text_model.final_layer_norm": "ln_final",
 }
 TURNED = {"visual_projection.weight": "visual.proj", "text_projection.weight": "text_projection"}  # transposed
-TOWERS = {"vision_model.encoder.layers": "visual.transformer.resblocks", "text_model.encoder.layers": "transformer.resblocks"}
+TOWERS = {
+    "vision_model.encoder.layers": "visual.transformer.resblocks",
+    "text_model.encoder.layers": "transformer.resblocks",
+}
 IN_LAYER = {
     "self_attn.out_proj": "attn.out_proj",
     "layer_norm1": "ln_1",
@@ -48,7 +51,13 @@ def write(source: Source, folder: Path) -> list[str]:
     model = source.clip("openclip")
     spec, tokenizer = source.classifier.backbone.image_spec, source.classifier.backbone.tokenizer
     network = model_config(model.config.to_dict(), end=tokenizer.end, context=tokenizer.context)
-    image = {"size": spec.size, "mean": spec.mean, "std": spec.std, "interpolation": "bicubic", "resize_mode": "shortest"}
+    image = {
+        "size": spec.size,
+        "mean": spec.mean,
+        "std": spec.std,
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     text = json.dumps({"model_cfg": network, "preprocess_cfg": image}, indent=2) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
     save_file(renamed(model.state_dict()), folder / WEIGHTS, metadata={"format": "pt"})

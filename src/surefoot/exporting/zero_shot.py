@@ -6,7 +6,6 @@ text, from one template; otherwise it is a zero-shot model with the same towers.
 
 import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -33,7 +32,8 @@ def write(source: Source, folder: Path) -> list[str]:
         if file.name != WEIGHTS:
             shutil.copyfile(file, folder / file.name)
     weights = load_file(source.folder / WEIGHTS)
-    made_by_text = bool(classifier.templates) and distance(classifier, classifier.templates) <= EQUAL
+    text = _text_weights(classifier)  # (C, T, D)
+    made_by_text = _distance(classifier, text) <= EQUAL
     if made_by_text:
         weights["logit_scale"] = weights["logit_scale"] - math.log(classifier.temperature)
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
@@ -45,33 +45,40 @@ def write(source: Source, folder: Path) -> list[str]:
     if len(classifier.templates) == 1:
         template = classifier.templates[0]
         return [f"the zero-shot pipeline gives the classifier's probabilities with hypothesis_template={template!r}"]
-    images = source.probes()
-    gaps = {template: _gap(classifier, template, images) for template in classifier.templates}
-    nearest = min(gaps, key=gaps.__getitem__)
+    gaps = _gaps(classifier, text, source.probes())
+    best = int(gaps.argmin())
     return [
         f"the head is the mean over {len(gaps)} templates, but the zero-shot pipeline takes one sentence a class: with "
-        f"hypothesis_template={nearest!r}, the nearest, probabilities differ by up to {gaps[nearest]:.2f} on noise. For "
-        "the head's own use --to image-classification"
+        f"hypothesis_template={classifier.templates[best]!r}, the nearest, probabilities differ by up to "
+        f"{float(gaps[best]):.2f} on noise. For the head's own use --to image-classification"
     ]
 
 
+def _text_weights(classifier: Classifier) -> Tensor:
+    """Unit features (C, T, D) of every class name in each of the classifier's templates."""
+    sentences = [template.replace("{}", name) for name in classifier.classes for template in classifier.templates]
+    if not sentences:
+        return torch.zeros(len(classifier.classes), 0, classifier.backbone.dim)
+    return classifier.backbone.embed_texts(sentences).unflatten(0, (len(classifier.classes), -1))
+
+
 @torch.no_grad()
-def distance(classifier: Classifier, templates: Sequence[str]) -> float:
-    """How far calibrated logits may be, on any image, from those of the head that these templates give."""
-    if classifier.head.convention == "linear":  # on features of any length
+def _distance(classifier: Classifier, text: Tensor) -> float:
+    """How far calibrated logits may be, on any image, from those of the head that the text tower gives now."""
+    if classifier.head.convention == "linear" or not text.numel():  # on features of any length; no templates
         return math.inf
     weight, bias = folded(classifier.head, classifier.temperature)
-    return float((weight - _by_text(classifier, templates)).norm(dim=-1).max() + bias.abs().max())
-
-
-def _by_text(classifier: Classifier, templates: Sequence[str]) -> Tensor:
-    """The calibrated weights (C, D) on features of length 1 that the classifier's text tower gives now."""
-    backbone = classifier.backbone
-    sentences = [[template.replace("{}", name) for template in templates] for name in classifier.classes]
-    return backbone.scale.detach() * backbone.zero_shot_weights(sentences) / classifier.temperature
+    made = _factor(classifier) * F.normalize(text.mean(1), dim=-1)
+    return float((weight - made).norm(dim=-1).max() + bias.abs().max())
 
 
 @torch.no_grad()
-def _gap(classifier: Classifier, template: str, images: Tensor) -> float:
-    logits = classifier.backbone.image(images) @ _by_text(classifier, [template]).T  # (N, C)
-    return float((F.softmax(logits, dim=-1) - classifier.probabilities(images)).abs().max())
+def _gaps(classifier: Classifier, text: Tensor, images: Tensor) -> Tensor:
+    """By template, the largest difference (T) of its probabilities from the classifier's."""
+    features = _factor(classifier) * classifier.backbone.image(images)  # (N, D)
+    by_template = torch.einsum("nd,ctd->tnc", features, text).softmax(-1)
+    return (by_template - classifier.probabilities(images)).abs().amax((1, 2))
+
+
+def _factor(classifier: Classifier) -> Tensor:
+    return classifier.backbone.scale / classifier.temperature
