@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from surefoot.exit_codes import exit_codes, usage_errors
-from surefoot.exporting import FILE_ENDINGS, Format, default_output
+from surefoot.exporting import Details, Format, default_output, require_ending
 
 Run = Annotated[Path, typer.Argument(help="Folder of a finished run, or of a classifier.")]
 To = Annotated[Format, typer.Option("--to", help="What to write.")]
@@ -27,12 +27,11 @@ def export(
     """
     with usage_errors():
         target = Path(output) if output else default_output(run, to)
-        if to in FILE_ENDINGS and target.suffix != FILE_ENDINGS[to]:
-            raise ValueError(f"--output={output}: {to} is one file; give a name that ends in {FILE_ENDINGS[to]}")
+        require_ending(target, to)
     with exit_codes():
         from surefoot.exporting import export
 
-        for note in export(run, to, target, licence=license_, base_model=base_model):
+        for note in export(run, to, target, details=Details(license_, base_model)):
             typer.echo(f"note: {note}", err=True)
         typer.echo(f"Written to {target}")
 
@@ -51,7 +50,7 @@ def card(
     with exit_codes():
         from surefoot.exporting.card import card
 
-        text = card(run, form=to, licence=license_, base_model=base_model)
+        text = card(run, form=to, details=Details(license_, base_model))
         if output:
             Path(output).write_text(text, encoding="utf-8")
         else:
@@ -73,7 +72,7 @@ def push(
     with exit_codes():
         from surefoot.exporting.hub import push
 
-        address, notes = push(run, repository, form=to, licence=license_, base_model=base_model, private=private)
+        address, notes = push(run, repository, form=to, details=Details(license_, base_model), private=private)
         for note in notes:
             typer.echo(f"note: {note}", err=True)
         typer.echo(address)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and readable by those who may read new ones: safetensors writes for the owner alone."""
+"""Files written whole or not at all, readable by those who may read new ones: safetensors writes for the owner."""
 
 import os
 from collections.abc import Callable

@@ -23,7 +23,7 @@ def predict(
     classifier: Annotated[Path, typer.Argument(help="Folder of a run or of a classifier.")],
     images: Annotated[
         list[Path],
-        typer.Argument(help="Images, folders, patterns in quotes such as 'a/**/*.png', or -: a path a line."),
+        typer.Argument(help="Images, folders, patterns such as 'a/**/*.png', or -: a path a line."),
     ],
     top_k: Annotated[int, typer.Option(help="Classes to show for each image.", min=1)] = 1,
     form: Annotated[Form, typer.Option("--format", help="How to write.")] = Form.table,
@@ -49,7 +49,7 @@ def predict(
         if output and not Path(output).absolute().parent.is_dir():
             raise ValueError(f"--output={output}: its folder is not there; make it first")
     with exit_codes():
-        from surefoot.permissions import write_whole
+        from surefoot.checkpoint import write_text, write_whole
         from surefoot.predicting import abstention, listed, predict_paths, write_arrow, written
 
         threshold = 0.0
@@ -68,8 +68,7 @@ def predict(
         if form is Form.arrow:
             write_whole(Path(output), lambda path: write_arrow(found, path))
         elif output:
-            text = written(found, form.value)
-            write_whole(Path(output), lambda path: path.write_text(text, encoding="utf-8") and None)
+            write_text(Path(output), written(found, form.value))
         else:
             typer.echo(written(found, form.value), nl=False)
         typer.echo(f"{len(found)} images in {seconds:.1f} s ({len(found) / seconds:.0f} a second)", err=True)

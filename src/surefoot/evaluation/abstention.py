@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Abstention(NamedTuple):
-    """Answers where confidence >= `threshold`; on the images it was chosen on, `coverage` of them, `risk` of it wrong."""
+    """Answer where confidence >= `threshold`: where it was chosen, a share `coverage`, of those `risk` wrong."""
 
     threshold: float
     coverage: float

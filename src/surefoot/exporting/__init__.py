@@ -3,6 +3,7 @@
 Each format is a module beside this one; torch and they are imported when an export begins, so that help is quick.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,27 +22,44 @@ FILE_ENDINGS = {Format.onnx: ".onnx", Format.head: ".safetensors"}
 """The formats that are one file; the others are folders."""
 
 
+@dataclass(frozen=True)
+class Details:
+    """What a model card says beside what the run's files say; an empty text is not told."""
+
+    licence: str = ""
+    base_model: str = ""  # hub id
+    place: str = "FOLDER"  # where the model will lie: a repository, or a folder
+
+
+NO_DETAILS = Details()
+
+
 def default_output(run: Path, form: Format) -> Path:
     """Where an export goes unless told otherwise: beside the run."""
     run = run.absolute()
     return run.with_name(f"{run.name}-{form}{FILE_ENDINGS.get(form, '')}")
 
 
-def export(run: str | Path, form: Format, output: str | Path, *, licence: str = "", base_model: str = "") -> list[str]:
+def require_ending(output: Path, form: Format) -> None:
+    """ValueError for a file's name that does not say what the file is."""
+    if form in FILE_ENDINGS and output.suffix != FILE_ENDINGS[form]:
+        raise ValueError(f"output={output}: {form} is one file; give a name that ends in {FILE_ENDINGS[form]}")
+
+
+def export(run: str | Path, form: Format, output: str | Path, *, details: Details = NO_DETAILS) -> list[str]:
     """Write a run's classifier (or that of a classifier's folder) in a format; returns what is to be said about it.
 
-    A folder also gets the run's model card, with `licence` and `base_model` in it. Raises ValueError where the classifier has no such
-    form, where what was written does not compute the same probabilities, or where the folder is not empty.
+    A folder of a finished run also gets its model card. Raises ValueError where the classifier has no such form, where
+    what was written does not compute the same probabilities, or where the folder is not empty.
     """
     from surefoot.exporting import head, image_classification, onnx, openclip, zero_shot
-    from surefoot.exporting.card import write_card
+    from surefoot.exporting.card import card
     from surefoot.exporting.source import Source, new_folder
     from surefoot.permissions import write_whole
 
-    output = Path(output)
-    if form in FILE_ENDINGS and output.suffix != FILE_ENDINGS[form]:
-        raise ValueError(f"output={output}: {form} is one file; give a name that ends in {FILE_ENDINGS[form]}")
-    source = Source.open(Path(run))
+    run, output = Path(run), Path(output)
+    require_ending(output, form)
+    source = Source.open(run)
     notes: list[str] = []
     if form in FILE_ENDINGS:
         write = head.write if form is Format.head else onnx.write
@@ -54,5 +72,9 @@ def export(run: str | Path, form: Format, output: str | Path, *, licence: str = 
     }
     with new_folder(output) as folder:
         notes += writers[form](source, folder)
-        notes += write_card(Path(run), folder / "README.md", form=form, licence=licence, base_model=base_model)
+        if (run / "results.json").is_file():
+            text = card(run, form=form, details=details, notes=notes)
+            (folder / "README.md").write_text(text, encoding="utf-8")
+        else:
+            notes.append(f"no model card: {run} is no finished run")
     return notes

@@ -3,13 +3,13 @@
 The numbers are those of results.json, in `model-index` too; nothing is measured here, and no network is asked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from surefoot import plugins
 from surefoot.classifier import read_card
-from surefoot.exporting import Format
+from surefoot.exporting import NO_DETAILS, Details, Format
 from surefoot.methods.base import Method
 from surefoot.run_folder import RunFolder, classifier_folder
 
@@ -31,7 +31,7 @@ USE = {
 from transformers import pipeline
 
 classify = pipeline("zero-shot-image-classification", model="{place}")
-classify("image.jpg", candidate_labels={labels}, hypothesis_template={template!r})
+classify("image.jpg", candidate_labels={labels}, hypothesis_template={template})
 ```""",
     Format.image_classification: """```python
 from transformers import pipeline
@@ -40,8 +40,8 @@ classify = pipeline("image-classification", model="{place}")
 classify("image.jpg", top_k=3)
 ```
 
-A `CLIPForImageClassification` with two more layers than the tower that was trained: they compute the head, for which that class
-has no place. For inference in float32.""",
+A `CLIPForImageClassification` with two more layers than the tower that was trained: they compute the head, for which
+that class has no place.""",
     Format.openclip: """```python
 import open_clip
 
@@ -51,20 +51,13 @@ tokenizer = open_clip.get_tokenizer("local-dir:{place}")
 }
 
 
-def write_card(run: Path, path: Path, *, form: Format, licence: str, base_model: str) -> list[str]:
-    """Write the card of a finished run; what is to be said instead where there is no run, only a classifier."""
-    if not (run / "results.json").is_file():
-        return [f"no model card: {run} is no finished run"]
-    path.write_text(card(run, form=form, licence=licence, base_model=base_model), encoding="utf-8")
-    return []
-
-
 def card(
-    run: Path, *, form: Format = Format.transformers, licence: str = "", base_model: str = "", place: str = "FOLDER"
+    run: Path, *, form: Format = Format.transformers, details: Details = NO_DETAILS, notes: Sequence[str] = ()
 ) -> str:
-    """The card, Markdown with a YAML head. `place`: the repository, or folder, where the model will lie.
+    """The card, Markdown with a YAML head; `notes` are what the export had to say.
 
-    `base_model` is a hub id; where it is empty, it is told only of a backbone that is in the hub's cache here. Raises ValueError where the run is unfinished, or for a format that is a file and has no card.
+    A base model that is not given is told only where it is in the hub's cache here. Raises ValueError where the run is
+    unfinished, or for a format that is a file and has no card.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -72,14 +65,13 @@ def card(
         raise ValueError(f"to={form}: a card goes with a folder; choose one of {', '.join(TAGS)}")
     folder = RunFolder(run)
     results, record = folder.results(), folder.record()
-    base = base_model or _hub_id(record["config"]["backbone"])
+    base = details.base_model or _hub_id(record["config"]["backbone"])
     library, pipeline = TAGS[form]
-    name = f"{results['backbone'].rstrip('/').rpartition('/')[2]}-{results['method']}-{results['task']}".replace(
-        " ", ""
-    )
+    began_with = results["backbone"].rstrip("/").rpartition("/")[2]
+    name = f"{began_with}-{results['method']}-{results['task']}".replace(" ", "")
     data = ModelCardData(
-        **({"base_model": base} if base else {}),
-        license=licence or EMBEDDED.get(results["backbone"], UNKNOWN),
+        base_model=base or None,
+        license=details.licence or EMBEDDED.get(results["backbone"], UNKNOWN),
         library_name=library,
         pipeline_tag=pipeline,
         tags=["surefoot", "clip", "robustness", "calibration"],
@@ -98,7 +90,9 @@ def card(
             for split, kind, label, value in _measured(results)
         ],
     )
-    text = _text(results, record, licence=data.license or UNKNOWN, base=base, use=_use(form, run, place))
+    text = _text(
+        results, record, licence=data.license or UNKNOWN, base=base, use=_use(form, run, details.place), notes=notes
+    )
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n# {name}\n\n{text}"))
 
 
@@ -115,7 +109,9 @@ def _what(results: Mapping[str, Any], split: str) -> str:
     return "in distribution" if split == results["home"] else "under shift"
 
 
-def _text(results: Mapping[str, Any], record: Mapping[str, Any], *, licence: str, base: str, use: str) -> str:
+def _text(
+    results: Mapping[str, Any], record: Mapping[str, Any], *, licence: str, base: str, use: str, notes: Sequence[str]
+) -> str:
     config = record["config"]
     method: Any = plugins.find("methods", _plugin(config["method"]["name"]), base=Method)
     paper = f" ({method.paper})" if method.paper else ""
@@ -139,9 +135,12 @@ def _text(results: Mapping[str, Any], record: Mapping[str, Any], *, licence: str
         "",
         use,
         "",
+        *(f"- {note}" for note in notes),
+        "",
         "## Measured",
         "",
-        f"Fractions of 1. ECE: {config['evaluation']['ece_bins']} bins of equal width over the whole split.",
+        f"Fractions of 1. ECE: {config['evaluation']['ece_bins']} bins of equal width over the whole split. Measured "
+        "by Surefoot, with the run's own head.",
         "",
         "| split | images | accuracy | ECE | ECE with the temperature | worst group |",
         "|---|---:|---:|---:|---:|---:|",
@@ -153,9 +152,8 @@ def _text(results: Mapping[str, Any], record: Mapping[str, Any], *, licence: str
             f"| {split} ({_what(results, split)}) | {found['count']} | {found['accuracy']:.4f} | {found['ece']:.4f} | "
             f"{found['ece_calibrated']:.4f} | {'' if worst is None else f'{worst:.4f}'} |"
         )
-    notes = [f"- {note}" for note in record["data"]["notes"]]
-    if notes:
-        lines += ["", "Notes on the data:", "", *notes]
+    if record["data"]["notes"]:
+        lines += ["", "Notes on the data:", "", *(f"- {note}" for note in record["data"]["notes"])]
     return "\n".join([*lines, "", "## Classes", "", ", ".join(results["classes"]), ""])
 
 
@@ -166,7 +164,7 @@ def _plugin(name: str) -> str:
 def _hub_id(backbone: Mapping[str, Any]) -> str:
     """The hub id that a run started from, where the cache shows that it is one; else empty."""
     from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.utils import HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
     path = str(backbone.get("path", ""))
     try:
@@ -190,6 +188,7 @@ def _use(form: Format, run: Path, place: str) -> str:
     about = read_card(classifier_folder(run))
     template = about.templates[0] if about.templates else "{}"
     labels = ", ".join(repr(name) for name in about.classes[:3]) + (", ..." if len(about.classes) > 3 else "")
-    return (
-        USE[form].replace("{place}", place).replace("{labels}", f"[{labels}]").replace("{template!r}", repr(template))
-    )
+    use = USE[form]
+    for slot, value in {"{place}": place, "{labels}": f"[{labels}]", "{template}": repr(template)}.items():
+        use = use.replace(slot, value)
+    return use

@@ -3,42 +3,37 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from surefoot.exporting import Format, export
+from surefoot.exporting import NO_DETAILS, Details, Format, export
 from surefoot.exporting.card import card
 
 
 def push(
-    run: str | Path, repository: str, *, form: Format, licence: str = "", base_model: str = "", private: bool = False
+    run: str | Path, repository: str, *, form: Format, details: Details = NO_DETAILS, private: bool = False
 ) -> tuple[str, list[str]]:
     """Export a finished run, make the repository where there is none, and send the folder in one commit.
 
-    Returns the commit's address and what the export had to say. Raises ValueError where the name is no OWNER/NAME or the
-    run is unfinished, ConnectionError or PermissionError with what to do where the hub does not take it.
+    Returns the commit's address and what the export had to say. Raises ValueError where the name is no OWNER/NAME or
+    the run is unfinished, ConnectionError or PermissionError with what to do where the hub does not take it.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
 
-    try:
-        validate_repo_id(repository)
-    except HFValidationError as error:
-        raise ValueError(f"repository={repository}: {error}; give OWNER/NAME") from error
+    card(Path(run), form=form, details=details)  # first: an unfinished run has none
     if repository.count("/") != 1:
         raise ValueError(f"repository={repository}: give OWNER/NAME, such as me/my-classifier")
-    text = card(
-        Path(run), form=form, licence=licence, base_model=base_model, place=repository
-    )  # before anything is sent
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
-        notes = export(run, form, folder, licence=licence)
-        (folder / "README.md").write_text(text, encoding="utf-8")
+        notes = export(run, form, folder, details=replace(details, place=repository))
+        said = f"{Path(run).name}, exported by Surefoot"
         with _explained(repository):
-            api = HfApi()
-            api.create_repo(repository, private=private or None, exist_ok=True)
-            done = api.upload_folder(
-                repo_id=repository, folder_path=folder, commit_message=f"{Path(run).name}, exported by Surefoot"
-            )
+            try:
+                HfApi().create_repo(repository, private=private or None, exist_ok=True)
+            except HFValidationError as error:
+                raise ValueError(f"repository={repository}: {error}") from error
+            done = HfApi().upload_folder(repo_id=repository, folder_path=folder, commit_message=said)
     return str(done.commit_url), notes
 
 

@@ -1,7 +1,7 @@
 """A CLIP classifier as transformers' own `CLIPForImageClassification`, which has no room for CLIP's head.
 
-That class averages the patches' last states and multiplies by a matrix. Surefoot's head sees only the class token, after
-a layer norm, a projection and a division by the length. So the exported network computes the head in two more layers:
+That class averages the patches' last states and multiplies by a matrix. Surefoot's head sees only the class token,
+after a layer norm, a projection and a division by the length. So the exported network computes it in two more layers:
 
 1. The width grows by one head's. The new channels hold the mean of the others, so that every layer norm stays what it
    was (up to a factor, which goes into its weights). In four of them the class token carries a mark of +-`MARK`.
@@ -10,8 +10,8 @@ a layer norm, a projection and a division by the length. So the exported network
 3. In the second the layer norm divides by their length, and `BIG`^2 times the result is added.
 4. Averaging the patches, now all equal, changes nothing; the matrix holds head, scale and temperature.
 
-Exact but for float32 rounding and the mark's share of the variances (1e-7). For inference in float32 only: half precision
-overflows, and training would tear it apart.
+Exact but for float32 rounding and the mark's share of the variances (1e-7). For inference in float32 only: half
+precision overflows, and training would tear it apart.
 """
 
 import copy
@@ -69,9 +69,9 @@ def as_image_classifier(model: "CLIPModel", head: Head, *, temperature: float) -
     width = old.hidden_size + size
     if size % 4 or width <= model.config.projection_dim:
         raise ValueError(
-            f"to=image-classification: the image tower has {old.hidden_size} channels in heads of {size} and {model.config.projection_dim} "
-            "features; this format needs heads of a multiple of 4 channels and no more features than channels. Use "
-            "--to onnx"
+            f"to=image-classification: the image tower has {old.hidden_size} channels in heads of {size} and "
+            f"{model.config.projection_dim} features; this format needs heads of a multiple of 4 channels and no more "
+            "features than channels. Use --to onnx"
         )
     config = copy.deepcopy(model.config)
     config.num_labels = len(head.weight)
@@ -111,9 +111,9 @@ def _fill(wide: "CLIPForImageClassification", model: "CLIPModel", head: Head, te
 def _embeddings(new: Any, old: Any) -> None:
     """Patches, class token and positions with their means in the new channels, through the first layer norm.
 
-    After it channel i is w_i * (x_i - mean) / std + b_i, whose mean over i is the mean of (w_i - mean w) * x_i / std plus
-    that of b: linear in x but for std. So the new channels hold the mean of x plus or minus SMALL times that sum, which
-    hardly changes mean and variance, and their weights in the layer norm are +-1 / SMALL.
+    After it channel i is w_i * (x_i - mean) / std + b_i, whose mean over i is the mean of (w_i - mean w) * x_i / std
+    plus that of b: linear in x but for std. So the new channels hold the mean of x plus or minus SMALL times that sum,
+    which hardly changes mean and variance, and their weights in the layer norm are +-1 / SMALL.
     """
     norm = old.pre_layrnorm
     count, extra = len(norm.weight), len(new.pre_layrnorm.weight) - len(norm.weight)

@@ -77,7 +77,7 @@ def description(classifier: Classifier) -> dict[str, Any]:
     return {
         "format": 1,
         "classes": list(classifier.classes),
-        "input": "float32, RGB, (batch, 3, size, size): short side to `resize`, centre crop of `size`, / 255, - mean, / std",
+        "input": "float32 RGB (batch, 3, size, size): short side to resize, centre crop of size, / 255, - mean, / std",
         "resize": spec.resize,
         "interpolation": "bicubic, antialiased",
         "size": spec.size,

@@ -64,7 +64,7 @@ def write(source: Source, folder: Path) -> list[str]:
     for name in TOKENIZER_FILES:
         if (source.folder / name).is_file():
             (folder / name).write_bytes((source.folder / name).read_bytes())
-    notes = [f"open_clip.create_model_and_transforms('local-dir:FOLDER'), open_clip.get_tokenizer('local-dir:FOLDER')"]
+    notes = ["open_clip.create_model_and_transforms('local-dir:FOLDER'), open_clip.get_tokenizer('local-dir:FOLDER')"]
     if spec.resize != spec.size:
         notes.append(
             f"open_clip's transform makes the short side {spec.size} pixels, where this model was trained with "

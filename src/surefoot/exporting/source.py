@@ -1,4 +1,4 @@
-"""What is exported: an opened classifier and its folder; and the folder an export goes to, written whole or not at all."""
+"""What is exported, an opened classifier and its folder; and where it goes, a folder written whole or not at all."""
 
 import os
 import shutil

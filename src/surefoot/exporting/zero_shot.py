@@ -59,7 +59,8 @@ def _text_weights(classifier: Classifier) -> Tensor:
     sentences = [template.replace("{}", name) for name in classifier.classes for template in classifier.templates]
     if not sentences:
         return torch.zeros(len(classifier.classes), 0, classifier.backbone.dim)
-    return classifier.backbone.embed_texts(sentences).unflatten(0, (len(classifier.classes), -1))
+    features = classifier.backbone.embed_texts(sentences)
+    return features.view(len(classifier.classes), len(classifier.templates), -1)
 
 
 @torch.no_grad()

@@ -1,0 +1,87 @@
+"""Class weights remembered on the disk, by their content: text tower, tokenizer and sentences. Imported through `base`.
+
+What is found is bit for bit what would be computed: the key holds all that the numbers depend on, also the version of
+torch, the device and the number of threads. A file that is damaged or of another key is made anew.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from surefoot.backbones._towers import Tokenizer
+from surefoot.permissions import write_whole
+
+VARIABLE = "SUREFOOT_CACHE"  # a folder, or "off"
+OFF = ("off", "0", "")
+FORMAT = "1"  # of the key; another one where the arithmetic of class weights changes
+WORTH = 1000  # sentences; fewer are encoded sooner than a large tower is read through
+NAME = "weights"
+
+
+def cache_folder() -> Path | None:
+    """Where class weights are kept: SUREFOOT_CACHE, else the user's cache folder; None where it is "off"."""
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "surefoot"
+    return None if given in OFF else Path(given).expanduser()
+
+
+def remembered(
+    compute: Callable[[], Tensor], sentences: Sequence[Sequence[str]], *, tower: nn.Module, tokenizer: Tokenizer
+) -> Tensor:
+    """The class weights (C, D) of these sentences: from the disk if they are there, else computed and put there.
+
+    A cache that cannot be written is told of on standard error and left alone.
+    """
+    folder = cache_folder()
+    if folder is None or sum(map(len, sentences)) < WORTH:
+        return compute()
+    device = next(tower.parameters()).device
+    key = _key(sentences, tower, tokenizer, device)
+    path = folder / "heads" / f"{key}.safetensors"
+    found = _read(path, key)
+    if len(found):
+        return found.to(device)
+    weights = compute()
+    try:
+        kept = {NAME: weights.detach().cpu().contiguous()}
+        write_whole(path, lambda partial: save_file(kept, partial, metadata={"key": key}))
+    except (OSError, SafetensorError) as error:
+        sys.stderr.write(f"note: {folder} cannot keep class weights ({error}); {VARIABLE}=off does without\n")
+    return weights
+
+
+def _read(path: Path, key: str) -> Tensor:
+    """The tensor of a file, or one without rows where there is no such file, or no whole one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return torch.empty(0)
+            weights: Tensor = file.get_tensor(NAME)
+    except (OSError, SafetensorError):
+        return torch.empty(0)
+    return weights if weights.ndim == 2 and bool(weights.isfinite().all()) else torch.empty(0)
+
+
+def _key(sentences: Sequence[Sequence[str]], tower: nn.Module, tokenizer: Tokenizer, device: torch.device) -> str:
+    sha = hashlib.sha256()
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    autocast = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "off"
+    machine = (FORMAT, torch.__version__, device.type, processor, torch.get_num_threads(), autocast)
+    kind = f"{type(tower).__module__}.{type(tower).__qualname__}"
+    sha.update(json.dumps([machine, kind, [list(group) for group in sentences]]).encode())
+    unique = dict.fromkeys(sentence for group in sentences for sentence in group)
+    sha.update(json.dumps([tokenizer.context, tokenizer.encode(list(unique))]).encode())
+    for name, tensor in tower.state_dict().items():
+        values = tensor.detach().cpu().contiguous()
+        sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        sha.update(values.flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()
