@@ -1,11 +1,11 @@
-"""What the head for 1,000 classes in 80 templates costs: one class at a time in full-length rows, ours, and from the disk.
+"""What the head for 1,000 classes in 80 templates costs: a class at a time in full-length rows, ours, from the disk.
 
     python benchmarks/zero_shot_head.py [--classes 12] [--whole]
 
-Text tower and tokenizer of the size of CLIP ViT-B/32 (12 layers of 512, 77 tokens, 49,408 ids) with random weights. By
-default both ways encode a part of the classes, and the times for 1,000 are that part's times 1,000 / part; --whole encodes
-all of them. Prints JSON; the time from the disk is of all that was encoded. Sentences are the embedded word list in the
-templates below, so that their lengths are those of short English sentences.
+Text tower and tokenizer of the size of CLIP ViT-B/32 (12 layers of 512, 77 tokens, 49,408 ids) with random weights.
+By default both ways encode a part of the classes, and the times for 1,000 are that part's times 1,000 / part; --whole
+encodes all of them. Prints JSON; the time from the disk is of all that was encoded. Sentences are the embedded word
+list in the templates below, so that their lengths are those of short English sentences.
 """
 
 import argparse
@@ -16,14 +16,15 @@ import time
 from itertools import product
 from pathlib import Path
 
-import surefoot
 import torch
-from surefoot.backbones.base import Backbone, ImageTower, TextTower, Tokenizer
-from surefoot.backbones.huggingface import HuggingFaceTextTower
-from surefoot.data.images import ImageSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
+
+import surefoot
+from surefoot.backbones.base import Backbone, ImageTower, TextTower, Tokenizer
+from surefoot.backbones.huggingface import HuggingFaceTextTower
+from surefoot.data.images import ImageSpec
 
 CLASSES, TEMPLATES, CONTEXT = 1000, 80, 77
 KINDS = ("photo", "bad photo", "drawing", "painting", "sketch", "close-up photo", "black and white photo", "rendering")

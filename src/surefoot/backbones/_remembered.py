@@ -35,17 +35,23 @@ def cache_folder() -> Path | None:
 
 
 def remembered(
-    compute: Callable[[], Tensor], sentences: Sequence[Sequence[str]], *, tower: nn.Module, tokenizer: Tokenizer
+    compute: Callable[[], Tensor],
+    sentences: Sequence[Sequence[str]],
+    *,
+    tower: nn.Module,
+    tokenizer: Tokenizer,
+    probe: Callable[[], Tensor],
 ) -> Tensor:
     """The class weights (C, D) of these sentences: from the disk if they are there, else computed and put there.
 
-    A cache that cannot be written is told of on standard error and left alone.
+    `probe` gives the features of some of them, which tell what the weights do not: heads, activations, kernels. A
+    cache that cannot be written is told of on standard error and left alone.
     """
     folder = cache_folder()
     if folder is None or sum(map(len, sentences)) < WORTH:
         return compute()
     device = next(tower.parameters()).device
-    key = _key(sentences, tower, tokenizer, device)
+    key = _key(sentences, tower, tokenizer, probe())
     path = folder / "heads" / f"{key}.safetensors"
     found = _read(path, key)
     if len(found):
@@ -71,8 +77,8 @@ def _read(path: Path, key: str) -> Tensor:
     return weights if weights.ndim == 2 and bool(weights.isfinite().all()) else torch.empty(0)
 
 
-def _key(sentences: Sequence[Sequence[str]], tower: nn.Module, tokenizer: Tokenizer, device: torch.device) -> str:
-    sha = hashlib.sha256()
+def _key(sentences: Sequence[Sequence[str]], tower: nn.Module, tokenizer: Tokenizer, probed: Tensor) -> str:
+    sha, device = hashlib.sha256(), probed.device
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     autocast = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "off"
     machine = (FORMAT, torch.__version__, device.type, processor, torch.get_num_threads(), autocast)
@@ -80,7 +86,7 @@ def _key(sentences: Sequence[Sequence[str]], tower: nn.Module, tokenizer: Tokeni
     sha.update(json.dumps([machine, kind, [list(group) for group in sentences]]).encode())
     unique = dict.fromkeys(sentence for group in sentences for sentence in group)
     sha.update(json.dumps([tokenizer.context, tokenizer.encode(list(unique))]).encode())
-    for name, tensor in tower.state_dict().items():
+    for name, tensor in {**tower.state_dict(), "probe": probed}.items():
         values = tensor.detach().cpu().contiguous()
         sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
         sha.update(values.flatten().view(torch.uint8).numpy())

@@ -133,7 +133,8 @@ class Backbone(nn.Module, ABC):
         if not all(sentences):
             raise ValueError("zero_shot_weights: a class has no sentence; give at least one template")
         made = partial(self._zero_shot_weights, sentences)
-        return remembered(made, sentences, tower=self.text, tokenizer=self.tokenizer)
+        probe = partial(self.embed_texts, [sentences[0][0], sentences[-1][-1]])
+        return remembered(made, sentences, tower=self.text, tokenizer=self.tokenizer, probe=probe)
 
     def _zero_shot_weights(self, sentences: Sequence[Sequence[str]]) -> Tensor:
         features = self.embed_texts([sentence for group in sentences for sentence in group])  # (all sentences, D)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BIG = 1e9  # beside BIG * features (about 1 each) states (up to about 1000) are below float32's resolution
 MARK = 3e-3  # 4 * MARK^2 / width is the share it has in a variance; 1e4 times the rounding noise of its channels
-SMALL = 1e-2  # the part of the new channels that is no mean, before the first layer norm; see _embeddings
+SMALL = 3e-3  # the part of the new channels that is no mean, before the first layer norm; see _embeddings
 SHARP = 1e6  # of the search for the mark: states with a standard deviation up to 50 still give a one-hot attention
 
 
