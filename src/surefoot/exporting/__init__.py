@@ -52,7 +52,7 @@ def export(run: str | Path, form: Format, output: str | Path, *, details: Detail
     A folder of a finished run also gets its model card. Raises ValueError where the classifier has no such form, where
     what was written does not compute the same probabilities, or where the folder is not empty.
     """
-    from surefoot.exporting import head, image_classification, onnx, openclip, zero_shot
+    from surefoot.exporting import clip_model, head, image_classification, onnx, openclip
     from surefoot.exporting.card import card
     from surefoot.exporting.source import Source, new_folder
     from surefoot.permissions import write_whole
@@ -66,7 +66,7 @@ def export(run: str | Path, form: Format, output: str | Path, *, details: Detail
         write_whole(output, lambda partial: notes.extend(write(source, partial)))
         return notes
     writers = {
-        Format.transformers: zero_shot.write,
+        Format.transformers: clip_model.write,
         Format.image_classification: image_classification.write,
         Format.openclip: openclip.write,
     }
