@@ -20,7 +20,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 torch.set_num_threads(1)  # the tests are small, and several run at a time
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that they start
-os.environ["SUREFOOT_CACHE"] = ""  # what tests read is remembered where they say so only
+os.environ["SUREFOOT_CACHE"] = "off"  # nothing is kept from one test to the next; some set their own
 
 MakeClip = Callable[..., Any]
 MakeLanguageModel = Callable[..., None]

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from surefoot.backbones.base import load_backbone
 from surefoot.classifier import Classifier, Prediction
 from surefoot.data.prompts import Prompts
-from surefoot.predicting import Predicted, image_files, predict_paths, written
+from surefoot.predicting import Predicted, abstention, image_files, listed, predict_paths, write_arrow, written
 
 CLASSES = ("red", "green", "blue, or nearly")
 FOUND = [
@@ -108,11 +110,93 @@ def test_json_has_an_entry_for_each_image() -> None:
         "image": "a.png",
         "label": "red",
         "probability": 0.75,
+        "abstained": False,
         "top": [{"label": "red", "probability": 0.75}, {"label": "green", "probability": 0.2}],
     }
     assert second["label"] == CLASSES[2]
 
 
-@pytest.mark.parametrize(("form", "text"), [("table", ""), ("csv", "image,rank,label,probability\n"), ("json", "[]\n")])
+@pytest.mark.parametrize(
+    ("form", "text"), [("table", ""), ("csv", "image,rank,label,probability\n"), ("json", "[]\n"), ("jsonl", "")]
+)
 def test_of_no_images_nothing_is_written(form: str, text: str) -> None:
     assert written([], form) == text
+
+
+def test_json_lines_have_the_entries_of_json_an_object_a_line() -> None:
+    lines = written(FOUND, "jsonl").splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(written(FOUND, "json"))
+
+
+def test_arrow_has_a_row_for_each_image(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    write_arrow([FOUND[0], replace(FOUND[1], abstained=True)], tmp_path / "found.arrow")
+    rows = pa.ipc.open_file(tmp_path / "found.arrow").read_all().to_pylist()
+    assert [(row["image"], row["label"], row["abstained"]) for row in rows] == [
+        ("a.png", "red", False),
+        (str(FOUND[1].path), "", True),
+    ]
+    assert rows[0]["top"][1] == {"label": "green", "probability": pytest.approx(0.2)}
+    write_arrow([], tmp_path / "none.arrow")
+    assert pa.ipc.open_file(tmp_path / "none.arrow").read_all().num_rows == 0
+
+
+def test_an_image_that_nothing_is_said_of_has_no_label() -> None:
+    silent = [replace(FOUND[0], abstained=True), FOUND[1]]
+    assert written(silent, "table").splitlines()[0] == "a.png         1   75.0%  -"
+    assert list(csv.reader(io.StringIO(written(silent, "csv"))))[1:3] == [
+        ["a.png", "1", "", "0.75"],
+        ["folder/b.jpg", "1", CLASSES[2], "0.5"],
+    ]
+    first = json.loads(written(silent, "json"))[0]
+    assert (first["label"], first["abstained"], first["top"][0]["label"]) == ("", True, "red")
+
+
+def test_below_the_threshold_the_classifier_abstains(run: Path, photos: Path) -> None:
+    certain = predict_paths(run, [photos])
+    middle = sorted(item.prediction.probability for item in certain)[1]
+    found = predict_paths(run, [photos], threshold=middle)
+    assert [item.abstained for item in found] == [item.prediction.probability < middle for item in certain]
+    assert sum(item.abstained for item in found) == 1
+    assert [item.prediction for item in found] == [item.prediction for item in certain]
+
+
+def test_the_batch_size_changes_nothing(run: Path, photos: Path) -> None:
+    for one, other in zip(predict_paths(run, [photos]), predict_paths(run, [photos], batch_size=1), strict=True):
+        assert one.prediction.label == other.prediction.label
+        assert one.prediction.probability == pytest.approx(other.prediction.probability, abs=1e-6)
+
+
+def test_a_pattern_stands_for_the_files_that_it_matches(photos: Path) -> None:
+    assert image_files(photos / "**" / "*.webp") == [photos / "deeper" / "c.webp"]
+    assert [path.name for path in image_files(photos / "[ab].*")] == ["a.jpg", "b.PNG"]
+    with pytest.raises(ValueError, match=r"\*\.bmp matches no file"):
+        image_files(photos / "*.bmp")
+
+
+def test_a_file_whose_name_looks_like_a_pattern_stands_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "a[1].png").write_bytes(b"")
+    assert image_files(tmp_path / "a[1].png") == [tmp_path / "a[1].png"]
+
+
+def test_a_list_has_a_path_a_line() -> None:
+    assert listed(["a b.png\n", "\n", "c.png\r\n"]) == [Path("a b.png"), Path("c.png")]
+    with pytest.raises(ValueError, match="standard input names no image"):
+        listed(["\n"])
+
+
+def write_predictions(folder: Path, **arrays: list[float]) -> None:
+    np.savez(folder / "predictions.npz", **{f"validation.{name}": np.array(values) for name, values in arrays.items()})
+
+
+def test_the_threshold_comes_from_the_validation_images_of_the_run(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "classifier", tmp_path / "classifier")
+    with pytest.raises(ValueError, match=r"abstain_risk=0\.1: .* has no predictions\.npz"):
+        abstention(tmp_path, 0.1)
+    write_predictions(tmp_path, label=[0, 1, 2], prediction=[0, 1, 0])
+    with pytest.raises(ValueError, match="written by an older Surefoot"):
+        abstention(tmp_path, 0.1)
+    write_predictions(tmp_path, label=[0, 1, 2], prediction=[0, 1, 0], calibrated_confidence=[0.9, 0.7, 0.6])
+    assert abstention(tmp_path, 0.1) == (0.7, pytest.approx(2 / 3), 0.0)
+    assert abstention(tmp_path / "classifier", 0.1) == abstention(tmp_path, 0.1)

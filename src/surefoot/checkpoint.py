@@ -5,8 +5,7 @@ What stands in a finished run's `classifier/` belongs to `classifier`.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from surefoot.permissions import as_new
+from surefoot.permissions import write_whole as write_whole
 
 FILE = "state.safetensors"
 MODEL, OPTIMIZER = "method.", "optimizer."
@@ -31,23 +30,6 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     optimizer: dict[str, Tensor] = field(default_factory=dict)  # to be restored when the stage begins
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a file beside `path`, flush it to the disk, then put it in the place of `path` in one move.
-
-    Raises OSError as it comes (full or read-only disk); what stood at `path` then still stands.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with partial.open("r+b") as file:  # Windows flushes only what may be written
-            os.fsync(file.fileno())
-        as_new(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surefoot import prompts_command
+from surefoot import export_command, predict_command, prompts_command
 from surefoot.arguments import blend_options_of, folder_name, grid_of, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
 
@@ -38,12 +38,6 @@ class Rule(StrEnum):
     training_domain = "training_domain"
     leave_one_out = "leave_one_out"
     oracle = "oracle"
-
-
-class Format(StrEnum):
-    table = "table"
-    csv = "csv"
-    json = "json"
 
 
 @app.command(name="list")
@@ -225,26 +219,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a comparison, 
         _say(f"Report: {report.write_report(folder)}")
 
 
-@app.command()
-def predict(
-    classifier: Annotated[Path, typer.Argument(help="Folder of a run or of a classifier.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
-    top_k: Annotated[int, typer.Option(help="Classes to show for each image.", min=1)] = 1,
-    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
-    output: Annotated[str, typer.Option("--output", "-o", help="A file instead of the screen.")] = "",
-) -> None:
-    """Classify images with calibrated probabilities.
-
-    Example: surefoot predict runs/demo/flyp/seed-0 photos/ --top-k 3 --format csv
-    """
-    with exit_codes():
-        from surefoot.predicting import predict_paths, written
-
-        text = written(predict_paths(classifier, images, top_k=top_k), form.value)
-        if output:
-            Path(output).write_text(text, encoding="utf-8")
-        else:
-            typer.echo(text, nl=False)
+for command in (predict_command.predict, export_command.export, export_command.card, export_command.push):
+    app.command()(command)
 
 
 @app.command(context_settings=PASS_ON)

@@ -2,11 +2,10 @@ import multiprocessing
 import os
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
-from surefoot.data.cache import FORMAT, Cache, FileRow, FolderRow, cache_folder, settled
+from surefoot.data.cache import FORMAT, Cache, FileRow, FolderRow, settled
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
 
@@ -37,11 +36,6 @@ def test_nothing_is_written_beside_the_data(place):
     assert list(place.iterdir()) == []
     assert Cache(place).file.parent == place.parent / "cache" / FORMAT
     assert Cache(place).file.name.startswith("photos-")
-
-
-def test_the_cache_is_in_the_home_folder_unless_told_otherwise(monkeypatch):
-    monkeypatch.delenv("SUREFOOT_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "surefoot"
 
 
 def test_an_empty_name_keeps_nothing(place, monkeypatch):

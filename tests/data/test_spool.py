@@ -1,12 +1,13 @@
 import errno
 import multiprocessing
 import os
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from surefoot.data.spool import Spool, cache_folder
+from surefoot.data.spool import Spool, spool_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12 and later
 
@@ -111,8 +112,9 @@ def test_a_full_disk_is_explained_by_the_options_that_help(tmp_path):
 
 
 def test_the_cache_is_where_the_option_or_the_system_says(tmp_path, monkeypatch):
-    assert cache_folder(str(tmp_path), "shards") == tmp_path / "shards"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder("", "shards") == tmp_path / "xdg" / "surefoot" / "shards"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder("", "shards") == Path.home() / ".cache" / "surefoot" / "shards"
+    assert spool_folder(str(tmp_path), "shards") == tmp_path / "shards"
+    monkeypatch.setenv("SUREFOOT_CACHE", str(tmp_path / "kept"))
+    assert spool_folder("", "shards") == tmp_path / "kept" / "shards"
+    monkeypatch.setenv("SUREFOOT_CACHE", "off")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert spool_folder("", "shards") == tmp_path / f"surefoot-{os.getuid()}" / "shards"

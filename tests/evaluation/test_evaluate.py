@@ -122,7 +122,7 @@ def test_classes_outside_the_mask_get_no_probability_and_are_never_predicted(tas
     assert entry["accuracy"] == pytest.approx((inside.argmax(-1) == labels).float().mean().item())
     assert entry["nll"] == pytest.approx(torch.nn.functional.cross_entropy(inside, labels).item())
     assert entry["class_accuracy"]["green"] is None
-    kept = predicted(masked, two, top_k=3)
+    kept = predicted(masked, two, temperature=2.0, top_k=3)
     assert set(kept["prediction"].tolist()) <= {0, 2}
     assert kept["top_confidence"][:, 2] == pytest.approx(0)
 
@@ -227,20 +227,23 @@ def test_the_temperature_changes_the_calibrated_ece_and_nothing_else(task: Task)
 
 
 def test_predictions_hold_the_surest_classes_and_their_confidence(task: Task) -> None:
-    found = predicted(LOGITS, four(task), top_k=2)
+    found = predicted(LOGITS, four(task), temperature=2.0, top_k=2)
     assert found["label"].tolist() == [0, 0, 1, 2]
     assert found["prediction"].tolist() == [0, 1, 1, 2]
     assert found["confidence"] == pytest.approx([0.7, 0.6, 0.9, 0.6])
     assert found["top"].tolist()[1] == [1, 0]
     assert found["top_confidence"][1] == pytest.approx([0.6, 0.3])
+    roots = LOGITS[1].softmax(-1).sqrt()  # a temperature of 2
+    assert found["calibrated_confidence"][1] == pytest.approx(float(roots.max() / roots.sum()))
     kinds = {name: array.dtype.name for name, array in found.items()}
     assert kinds == {
-        "label": "int32", "prediction": "int32", "confidence": "float32", "top": "int32", "top_confidence": "float32",
+        "label": "int32", "prediction": "int32", "confidence": "float32", "calibrated_confidence": "float32",
+        "top": "int32", "top_confidence": "float32",
     }  # fmt: skip
 
 
 def test_no_more_classes_are_kept_than_there_are(task: Task) -> None:
-    assert predicted(LOGITS, four(task), top_k=9)["top"].shape == (4, 3)
+    assert predicted(LOGITS, four(task), temperature=2.0, top_k=9)["top"].shape == (4, 3)
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-6])
@@ -248,7 +251,7 @@ def test_among_equal_confidences_the_prediction_is_the_one_that_accuracy_counts(
     logits = torch.zeros(4, 3)
     logits[:, 2] += gap  # too little for a confidence in float32 to tell
     entry = measure(logits, four(task), task, temperature=1.0, bins=15)
-    kept = predicted(logits, four(task), top_k=3)
+    kept = predicted(logits, four(task), temperature=2.0, top_k=3)
     assert entry["accuracy"] == (kept["prediction"] == kept["label"]).mean()
     assert kept["prediction"].tolist() == [2 if gap else 0] * 4
 
@@ -267,7 +270,7 @@ def test_validation_and_every_test_split_are_measured_and_train_is_not(task: Tas
     assert [entry["count"] for entry in found.splits.values()] == [5, 7, 1]
     assert len(found.splits["home"]["reliability"]["count"]) == 7
     assert found.predictions["home.top"].shape == (7, 2)
-    assert len(found.predictions) == 3 * 5
+    assert len(found.predictions) == 3 * 6
 
 
 def test_the_temperature_is_that_of_validation_alone(task: Task) -> None:

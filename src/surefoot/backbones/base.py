@@ -8,6 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from surefoot import plugins
 from surefoot.backbones._frozen import Average as Average
 from surefoot.backbones._frozen import Frozen as Frozen
+from surefoot.backbones._remembered import remembered
 from surefoot.backbones._towers import ImageTower as ImageTower
 from surefoot.backbones._towers import RawFeatures as RawFeatures
 from surefoot.backbones._towers import TextTower as TextTower
@@ -125,10 +127,16 @@ class Backbone(nn.Module, ABC):
         """One unit row (D) a list of sentences, no gradient: the normalised mean of their unit features.
 
         Gives the class weights (C, D) from `Prompts.class_sentences()`, the context weights (M, D) from
-        `Prompts.context_sentences()`. Raises ValueError where a list is empty.
+        `Prompts.context_sentences()`. Of many sentences they are remembered on the disk, see `_remembered`. Raises
+        ValueError where a list is empty.
         """
         if not all(sentences):
             raise ValueError("zero_shot_weights: a class has no sentence; give at least one template")
+        made = partial(self._zero_shot_weights, sentences)
+        probe = partial(self.embed_texts, [sentences[0][0], sentences[-1][-1]])
+        return remembered(made, sentences, tower=self.text, tokenizer=self.tokenizer, probe=probe)
+
+    def _zero_shot_weights(self, sentences: Sequence[Sequence[str]]) -> Tensor:
         features = self.embed_texts([sentence for group in sentences for sentence in group])  # (all sentences, D)
         parts = torch.split(features, [len(group) for group in sentences])
         return torch.stack([F.normalize(part.mean(0), dim=0) for part in parts])

@@ -1,6 +1,6 @@
 """What was learned from reading a folder or zip, kept between runs: one SQLite file for each, never inside the data.
 
-It stands in the folder that SUREFOOT_CACHE names, else in ~/.cache/surefoot; an empty SUREFOOT_CACHE keeps nothing. The
+It stands in the folder that SUREFOOT_CACHE names, else in ~/.cache/surefoot (`cache_folder`); "off" keeps nothing. The
 cache is a comfort: where it cannot be read or written, files are read again; a damaged one is made anew. What stands in
 it is taken only while size and modification time of a file, or the modification time of a folder, are the same.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import PIL
+
+from surefoot.cache_folder import cache_folder
 
 FORMAT = f"data-1-pillow-{PIL.__version__}"  # another Pillow may decode other files
 SETTLED = 2 * 10**9  # ns; a file changed later than this before now may change again under the same time
@@ -52,11 +54,6 @@ class FolderRow(NamedTuple):
     names: bytes
 
 
-def cache_folder() -> Path:
-    """Where caches stand; where SUREFOOT_CACHE is empty, a place that can hold nothing."""
-    return Path(os.environ.get("SUREFOOT_CACHE", "~/.cache/surefoot") or os.devnull).expanduser()
-
-
 def settled(mtime: int) -> bool:
     """Whether a file or folder of this modification time (ns) cannot change any more without a new one."""
     return mtime < time.time_ns() - SETTLED
@@ -69,7 +66,7 @@ class Cache:
         full = os.path.abspath(place)
         name = re.sub(r"[^\w.-]", "_", os.path.basename(full))[:40]
         digest = hashlib.blake2b(os.fsencode(full), digest_size=10).hexdigest()
-        self.file = cache_folder() / FORMAT / f"{name}-{digest}.sqlite"
+        self.file = (cache_folder() or Path(os.devnull)) / FORMAT / f"{name}-{digest}.sqlite"
 
     def files(self) -> Iterable[FileRow]:
         """All files that are known, one at a time."""

@@ -5,18 +5,24 @@ Each process with a memory of its own would fetch every file once more: with eig
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from surefoot.cache_folder import cache_folder
+
 PART = ".part"
 
 
-def cache_folder(option: str, what: str) -> Path:
-    """The folder `what` for files that can be made again: in `option`, or in the user's own cache where that is ""."""
-    usual = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (Path(option).expanduser() if option else Path(usual).expanduser() / "surefoot") / what
+def spool_folder(option: str, what: str) -> Path:
+    """The folder `what` for files that can be made again: in `option`, or where that is "" in the user's cache.
+
+    Shards must stand somewhere: where SUREFOOT_CACHE is "off", in the folder for temporary files.
+    """
+    usual = cache_folder() or Path(tempfile.gettempdir(), f"surefoot-{os.getuid()}")
+    return (Path(option).expanduser() if option else usual) / what
 
 
 @dataclass(frozen=True)

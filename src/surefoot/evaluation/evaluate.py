@@ -50,7 +50,7 @@ def evaluate_classifier(
     splits, predictions = {}, {}
     for name, split in measured.items():
         splits[name] = measure(logits[name], split, task, temperature=temperature, bins=bins)
-        for what, values in predicted(logits[name], split, top_k=top_k).items():
+        for what, values in predicted(logits[name], split, temperature=temperature, top_k=top_k).items():
             predictions[f"{name}.{what}"] = values
     return Evaluation(splits, predictions, temperature)
 
@@ -121,8 +121,8 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
     }
 
 
-def predicted(logits: Tensor, split: Split, *, top_k: int) -> dict[str, NDArray[Any]]:
-    """One split's arrays in predictions.npz: label, prediction, confidence (n) and the top k of each (n, k)."""
+def predicted(logits: Tensor, split: Split, *, temperature: float, top_k: int) -> dict[str, NDArray[Any]]:
+    """One split's arrays in predictions.npz: label, prediction, both confidences (n), the top k of each (n, k)."""
     ranked = logits.sort(dim=-1, descending=True, stable=True).indices  # of equal logits the first class, as argmax
     classes = ranked[:, : min(top_k, logits.shape[1])]
     confidence = logits.softmax(-1).gather(1, classes)
@@ -130,6 +130,7 @@ def predicted(logits: Tensor, split: Split, *, top_k: int) -> dict[str, NDArray[
         "label": split.labels.astype(np.int32),
         "prediction": classes[:, 0].numpy().astype(np.int32),
         "confidence": confidence[:, 0].numpy(),
+        "calibrated_confidence": (logits / temperature).softmax(-1).amax(-1).numpy(),
         "top": classes.numpy().astype(np.int32),
         "top_confidence": confidence.numpy(),
     }

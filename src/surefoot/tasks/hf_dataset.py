@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from surefoot.data.manifest import SPLIT_NAMES, ClassList, PromptNames, Table, read_classes
 from surefoot.data.partition import Partition, make_task
-from surefoot.data.spool import Spool, cache_folder
+from surefoot.data.spool import Spool, spool_folder
 from surefoot.data.task import Split, Task, TaskSource
 from surefoot.tasks._hub import ArrowRows, Place, Rows, StreamRows, StreamSource
 
@@ -112,8 +112,8 @@ class HfDataset(TaskSource):
             raise ValueError(f"task.root={config.root}: there is no such folder; give one, or a hub id")
         if not config.stream:
             return ArrowRows(place)
-        spool = Spool(cache_folder(config.cache, "pieces"), config.keep)
-        return StreamRows(place, cache_folder(config.cache, "labels"), spool)
+        spool = Spool(spool_folder(config.cache, "pieces"), config.keep)
+        return StreamRows(place, spool_folder(config.cache, "labels"), spool)
 
     def _roles(self, splits: list[str]) -> dict[str, Role]:
         config = self.config

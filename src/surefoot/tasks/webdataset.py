@@ -22,7 +22,7 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 from surefoot.data.manifest import ClassList, PromptNames, Table, read_classes
 from surefoot.data.partition import Partition, make_task
 from surefoot.data.shards import JOIN, Layout, Shard, ShardIndex, ShardSource, find_shards, read_indexes
-from surefoot.data.spool import Spool, cache_folder
+from surefoot.data.spool import Spool, spool_folder
 from surefoot.data.storage import expanded, is_remote
 from surefoot.data.task import Split, Task, TaskSource
 
@@ -99,9 +99,9 @@ class WebDataset(TaskSource):
             _check_keep(config.keep, min(len(urls), 2 * config.window or len(urls)), config.window)
         shards = find_shards(list(urls))
         places = {shard.name: urls[shard.url] for shard in shards}  # -> (split, domain)
-        spool = Spool(cache_folder(config.cache, "shards"), config.keep)
+        spool = Spool(spool_folder(config.cache, "shards"), config.keep)
         layout = Layout(config.image, config.label, config.label_field)
-        indexes = read_indexes(shards, layout, cache_folder(config.cache, "indexes"), spool)
+        indexes = read_indexes(shards, layout, spool_folder(config.cache, "indexes"), spool)
         source = ShardSource(config.root, shards={s.name: s for s in shards}, indexes=indexes, spool=spool)
         table = _table(source, shards, indexes, places, _class_list(config))
         partition = Partition("", config.validation_fraction, config.test_fraction, config.split_seed)

@@ -1,0 +1,83 @@
+"""Class weights remembered on the disk, by their content: text tower, tokenizer and sentences. Imported through `base`.
+
+What is found is bit for bit what would be computed: the key holds all that the numbers depend on, also the version of
+torch, the device and the number of threads. A file that is damaged or of another key is made anew.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from surefoot.backbones._towers import Tokenizer
+from surefoot.cache_folder import VARIABLE, cache_folder
+from surefoot.permissions import write_whole
+
+FORMAT = "1"  # of the key; another one where the arithmetic of class weights changes
+WORTH = 1000  # sentences; fewer are encoded sooner than a large tower is read through
+NAME = "weights"
+
+
+def remembered(
+    compute: Callable[[], Tensor],
+    sentences: Sequence[Sequence[str]],
+    *,
+    tower: nn.Module,
+    tokenizer: Tokenizer,
+    probe: Callable[[], Tensor],
+) -> Tensor:
+    """The class weights (C, D) of these sentences: from the disk if they are there, else computed and put there.
+
+    `probe` gives the features of some of them, which tell what the weights do not: heads, activations, kernels. A
+    cache that cannot be written is told of on standard error and left alone.
+    """
+    folder = cache_folder()
+    if folder is None or sum(map(len, sentences)) < WORTH:
+        return compute()
+    device = next(tower.parameters()).device
+    key = _key(sentences, tower, tokenizer, probe())
+    path = folder / "heads" / f"{key}.safetensors"
+    found = _read(path, key)
+    if len(found):
+        return found.to(device)
+    weights = compute()
+    try:
+        kept = {NAME: weights.detach().cpu().contiguous()}
+        write_whole(path, lambda partial: save_file(kept, partial, metadata={"key": key}))
+    except (OSError, SafetensorError) as error:
+        sys.stderr.write(f"note: {folder} cannot keep class weights ({error}); {VARIABLE}=off does without\n")
+    return weights
+
+
+def _read(path: Path, key: str) -> Tensor:
+    """The tensor of a file, or one without rows where there is no such file, or no whole one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return torch.empty(0)
+            weights: Tensor = file.get_tensor(NAME)
+    except (OSError, SafetensorError):
+        return torch.empty(0)
+    return weights if weights.ndim == 2 and bool(weights.isfinite().all()) else torch.empty(0)
+
+
+def _key(sentences: Sequence[Sequence[str]], tower: nn.Module, tokenizer: Tokenizer, probed: Tensor) -> str:
+    sha, device = hashlib.sha256(), probed.device
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    autocast = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "off"
+    machine = (FORMAT, torch.__version__, device.type, processor, torch.get_num_threads(), autocast)
+    kind = f"{type(tower).__module__}.{type(tower).__qualname__}"
+    sha.update(json.dumps([machine, kind, [list(group) for group in sentences]]).encode())
+    unique = dict.fromkeys(sentence for group in sentences for sentence in group)
+    sha.update(json.dumps([tokenizer.context, tokenizer.encode(list(unique))]).encode())
+    for name, tensor in {**tower.state_dict(), "probe": probed}.items():
+        values = tensor.detach().cpu().contiguous()
+        sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        sha.update(values.flatten().view(torch.uint8).numpy())
+    return sha.hexdigest()
