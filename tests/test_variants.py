@@ -211,3 +211,11 @@ def test_nothing_trains_where_a_variant_is_not_whole(bed: dict[str, Any], root: 
     with pytest.raises(ValueError, match=r"lacks 1 of 4 places(.|\n)*VLCS/SUN09"):
         surefoot.compare(tmp_path / "out", {**bed, "data.root": str(broken)}, methods=METHODS)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rule", ["leave_one_out", "oracle"])
+def test_a_rule_that_the_task_does_not_allow_is_refused_before_anything_trains(rule: Any, tmp_path: Path) -> None:
+    settings = {"task": "iconshift", "backbone": "tiny", "data.workers": 0}
+    with pytest.raises(ValueError, match=f"--rule={rule}"):
+        surefoot.compare(tmp_path, settings, methods=["fine_tune"], grid={"engine.lr": [1e-4, 1e-3]}, rule=rule)
+    assert not any(tmp_path.rglob("run.json"))

@@ -53,6 +53,8 @@ def compare(
         config for seed in seeds for method in methods for config in plan.configs(settings, method, seed).values()
     ]
     branch = grow(settings)
+    if rule == "leave_one_out" and any(not leaf.folds() for leaf in branch.leaves()):
+        raise ValueError("--rule=leave_one_out: the task has no domains to leave out; choose by training_domain")
     return _compare(Path(output), branch, plan, build_fabric(first.engine))
 
 
@@ -135,6 +137,9 @@ def _compare_one(bench: Bench) -> dict[str, Any]:
     plan, root = bench.plan, bench.root
     runs: dict[tuple[str, int], Run] = {}
     choices = []
+    tried = plan.configs(bench.branch.settings, plan.methods[0], plan.seeds[0]).values()
+    if plan.grid.rule == "oracle" and not bench.parts(next(iter(tried))).task.apart:
+        raise ValueError("--rule=oracle: the task has no held-out images of its target; choose by training_domain")
     for seed in plan.seeds:
         for method in plan.methods:
             runs[method, seed], choice = bench.train(method, seed)

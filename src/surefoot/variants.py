@@ -21,6 +21,10 @@ class Branch:
     variants: Mapping[str, "Branch"] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def leaves(self) -> list["Branch"]:
+        """The tasks on which runs are made: the variants of variants, or the task itself."""
+        return [leaf for variant in self.variants.values() for leaf in variant.leaves()] if self.variants else [self]
+
     def folds(self) -> dict[str, dict[str, Any]]:
         """The settings of the tasks that leave one more domain out, by that domain."""
         return {name: with_task(self.settings, options) for name, options in self.source.folds().items()}

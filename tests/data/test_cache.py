@@ -95,6 +95,6 @@ def test_two_processes_write_at_the_same_time(place):
 
 def test_what_changed_a_moment_ago_may_change_again():
     now = time.time_ns()
-    assert not settled(now)
-    assert not settled(now - 10**9)
-    assert settled(now - 3 * 10**9)
+    assert not settled(now, now)
+    assert not settled(now - 10**9, now)
+    assert settled(now - 3 * 10**9, now)

@@ -1,6 +1,8 @@
 import os
 import pickle
+import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +87,11 @@ def test_what_stands_in_place_of_images_is_told():
     assert instead(["a.txt", "b.txt", "c"]) == "but 3 other files: 2 .txt, 1 without suffix"
     assert instead(["train.zip"]) == "but 1 other files: 1 .zip; unpack train.zip, or give the zip itself"
     assert instead(["a/train.tar"]).endswith("; unpack a/train.tar")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a name can be any bytes")
+def test_a_file_name_that_is_not_utf8_is_named_with_a_remedy(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/caf\xe9.jpg")).touch()
+    with pytest.raises(ValueError, match=r"caf\\xe9\.jpg.*not UTF-8.*convmv"):
+        FolderSource(tmp_path).files()

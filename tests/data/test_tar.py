@@ -144,6 +144,15 @@ def test_a_compressed_archive_is_refused(start):
         read(start + bytes(2000))
 
 
+@pytest.mark.parametrize("size", [b"-0000001000", b"+0000001000", b"0_000001000"])
+def test_a_size_with_a_sign_is_damage_and_does_not_lead_in_circles(size):
+    block = bytearray(tar(("a.jpg", b"1"), form="ustar")[:512])
+    block[124:136] = size + b"\0"
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    assert "no header of a tar" in told(bytes(block) + bytes(2048))
+
+
 def test_something_else_is_no_tar():
     with pytest.raises(ValueError, match=r"no header of a tar|wrong checksum"):
         read(b"<html>not found</html>" * 100)

@@ -177,6 +177,18 @@ def test_classes_may_get_better_names(saved, tmp_path):
     assert "wild cat" in load(**saved, classes=str(tmp_path / "classes.yaml")).classes
 
 
+def test_splits_that_number_their_classes_in_different_ways_are_refused(tmp_path):
+    def encoded(*labels):
+        shown = [{"bytes": image(i, 0), "path": None} for i in range(len(labels))]
+        made = datasets.Dataset.from_dict({"image": shown, "label": list(labels)})
+        return made.cast_column("image", datasets.Image()).class_encode_column("label")
+
+    splits = {"train": encoded("cat", "dog", "fox"), "test": encoded("dog", "fox")}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "pets")
+    with pytest.raises(ValueError, match="train and test number the classes of the column 'label' in different ways"):
+        load(tmp_path / "pets")
+
+
 def test_class_names_that_are_numbers_stay_with_their_images(tmp_path):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["1", "0"])})
     cells = [{"bytes": image(key, 0), "path": None} for key in range(20)]
@@ -223,6 +235,23 @@ def test_a_stream_holds_no_more_pieces_than_it_may_and_reads_each_once(streamed,
         fetched.unlink()
         for path in held:
             path.unlink()
+
+
+def test_another_image_column_of_a_stream_is_not_read_from_the_pieces_of_the_first(tmp_path):
+    made = datasets.Dataset.from_dict(
+        {
+            "front": [{"bytes": image(i, 0), "path": None} for i in range(6)],
+            "back": [{"bytes": image(i, 1), "path": None} for i in range(6)],
+            "label": ["cat", "dog"] * 3,
+        }
+    )
+    both = made.cast_column("front", datasets.Image()).cast_column("back", datasets.Image())
+    root = write_parquet(tmp_path / "pets", {"train": both, "test": both}, files=1)
+    for column, shade in (("front", 0), ("back", 1)):
+        test = load(root, stream=True, cache=str(tmp_path / "cache"), image=column, validation_fraction=0.34).tests[
+            "test"
+        ]
+        assert test.source.read(test.paths[0]) == image(0, shade)
 
 
 def test_evaluation_reads_a_stream_in_data_workers_too(streamed):

@@ -13,6 +13,7 @@ import tarfile
 from itertools import islice
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from surefoot.data import storage
 from surefoot.data.batch import DataConfig, evaluation_batches, training_batches
 from surefoot.data.images import ImageSpec
 from surefoot.data.scan import unreadable
+from surefoot.data.shards import find_shards
 from surefoot.data.sources import MAX_FILE_BYTES
 from surefoot.data.storage import Unreachable
 from surefoot.tasks.webdataset import WebDataset
@@ -487,3 +489,11 @@ def test_the_commands_of_the_page_are_understood():
         given = parse_settings(word for word in words if word.startswith("task."))
         options = {name.removeprefix("task."): value for name, value in given.items()}
         check_options(WebDataset.Config, "task", {"root": words[words.index("--root") + 1], **options})
+
+
+def test_shards_that_only_their_queries_tell_apart_have_names_of_their_own():
+    memory = fsspec.filesystem("memory")
+    for name in ("a", "b"):
+        memory.pipe(f"/get?f={name}.tar", b"0" * (512 + ord(name)))
+    shards = find_shards(["memory://get?f=a.tar", "memory://get?f=b.tar"])
+    assert len({shard.name for shard in shards}) == 2

@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -54,9 +53,9 @@ class FolderRow(NamedTuple):
     names: bytes
 
 
-def settled(mtime: int) -> bool:
-    """Whether a file or folder of this modification time (ns) cannot change any more without a new one."""
-    return mtime < time.time_ns() - SETTLED
+def settled(mtime: int, seen: int) -> bool:
+    """Whether what had this modification time when it was `seen` (ns) will have a new one if it changes."""
+    return mtime < seen - SETTLED
 
 
 class Cache:

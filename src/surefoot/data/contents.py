@@ -7,6 +7,7 @@ What follows from it is told by `scan` and `check`.
 import hashlib
 import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def _all_known(
         for start, part in reading.run(np.arange(len(numbers)), workers):
             _enter(facts, reasons, range(start, start + len(part)), part)
         return facts.view(np.uint64), reasons
+    seen = time.time_ns()
     stamps = reading.source.stamps(reading.paths)  # before reading: what changes meanwhile is read again next time
     cache = Cache(reading.source.place)
     todo = _remember(facts, reasons, cache, numbers, stamps, reading.max_pixels)
@@ -88,7 +90,7 @@ def _all_known(
         _enter(facts, reasons, at, part)
         for i, known in zip(at, part, strict=True):
             size, mtime = stamps[i].tolist()
-            if known.lasting and size >= 0 and settled(mtime):
+            if known.lasting and size >= 0 and settled(mtime, seen):
                 waiting.append(FileRow(os.fsencode(reading.paths[i]), size, mtime, *known[:5]))
         if len(waiting) >= SAVED:
             cache.keep_files(waiting)

@@ -1,7 +1,8 @@
 """The files and folders under a folder. A large tree is listed once; later only folders that changed are."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -32,12 +33,25 @@ def files_below(root: Path) -> list[str]:
     return sorted(chain.from_iterable(folder.files() for folder in folders_below(root)))
 
 
+def check_names(paths: Sequence[str], root: Path) -> None:
+    """ValueError where a name is not UTF-8, as in an archive from elsewhere: it could not be written into results."""
+    try:
+        "/".join(paths).encode()
+    except UnicodeEncodeError as error:
+        odd = next(path for path in paths if error.object[error.start : error.end] in path)
+        raise ValueError(
+            f"{root} holds {os.fsencode(odd)!r}, a name that is not UTF-8; rename it "
+            "(`convmv -f latin1 -t utf8 -r --notest FOLDER` does it for a whole folder)"
+        ) from error
+
+
 def folders_below(root: Path) -> list[Folder]:
     """`root` and every folder in it, each before what it holds; one that cannot be listed, or holds itself, is not."""
     cache = Cache(root)
     known = {row.path: row for row in cache.folders()}
     found: list[Folder] = []
     rows: list[FolderRow] = []
+    seen = time.time_ns()
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while waiting:
         path, above = waiting.pop()
@@ -58,7 +72,7 @@ def folders_below(root: Path) -> list[Folder]:
         waiting += [(f"{path}{name}/", above | {identity}) for name in reversed(subfolders)]
     large = sum(row.names.count(b"/") + bool(row.names) for row in rows) > LARGE
     if large and any(known.get(row.path) is not row for row in rows):
-        cache.keep_folders(row for row in rows if settled(row.mtime))
+        cache.keep_folders(row for row in rows if settled(row.mtime, seen))
     return found
 
 

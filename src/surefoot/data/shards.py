@@ -217,9 +217,13 @@ def _by_name(index: ShardIndex) -> ShardIndex:
 
 
 def _names(urls: Sequence[str]) -> list[str]:
+    """What follows the part common to all, without queries; with a hash where only queries tell them apart."""
     plain = [re.sub(r"\?.*", "", url) if is_remote(url) else url for url in urls]
     parts = [PurePosixPath(url).parts for url in plain]
     common = 0
     while all(common < len(row) - 1 and row[common] == parts[0][common] for row in parts):
         common += 1
-    return ["/".join(row[common:]) for row in parts]
+    names = ["/".join(row[common:]) for row in parts]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}" for name, url in zip(names, urls, strict=True)]

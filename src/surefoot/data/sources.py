@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from surefoot.data.listing import files_below, folders_below
+from surefoot.data.listing import check_names, files_below, folders_below
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 MAX_FILE_BYTES = 2**29  # one member of a zip, unpacked; more is taken for a zip bomb
@@ -45,7 +45,9 @@ class FolderSource:
 
     def files(self) -> list[str]:
         """Relative paths of all files, sorted, without hidden ones; links to folders are followed."""
-        return files_below(self.root)
+        found = files_below(self.root)
+        check_names(found, self.root)
+        return found
 
     def folders(self) -> list[str]:
         """Relative paths of all folders, sorted, without hidden ones."""

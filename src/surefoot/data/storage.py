@@ -44,13 +44,16 @@ def expanded(patterns: Sequence[str], root: str, *, option: str) -> list[str]:
     A relative pattern starts at `root`. ValueError where one names nothing or a file stands there twice.
     """
     found = []
-    root = root.removeprefix("file://")
+    root = root.removeprefix("file://").rstrip("/")
     for pattern in patterns:
-        pattern = pattern.removeprefix("file://")
-        full = pattern if is_remote(pattern) or os.path.isabs(pattern) else f"{root.rstrip('/')}/{pattern}"
-        full = full if is_remote(full) else str(Path(full).expanduser())
-        for written in _written_out(full, option):
-            found += _globbed(written, option) if _is_glob(written) else [written]
+        for written in _written_out(pattern.removeprefix("file://"), option):
+            looked_for = _is_glob(written)
+            if not (is_remote(written) or os.path.isabs(written) or written.startswith("~")):
+                base = root if is_remote(root) else str(Path(root).expanduser())
+                # the root's own brackets stand for themselves
+                written = f"{glob.escape(base) if looked_for and not is_remote(base) else base}/{written}"
+            full = written if is_remote(written) else str(Path(written).expanduser())
+            found += _globbed(full, option) if looked_for else [full]
     twice = sorted({path for path in found if found.count(path) > 1}) if len(set(found)) < len(found) else []
     if twice:
         raise ValueError(f"{option}={list(patterns)} names {twice[0]} twice; name each file once")

@@ -101,7 +101,10 @@ def _number(field: bytes) -> int:
     """Octal digits, or base 256 where the first bit is set (files of 8 GiB and more)."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    return int(field.strip(b"\0 ") or b"0", 8)
+    digits = field.strip(b"\0 ") or b"0"
+    if not digits.isdigit():  # int() would take a sign: a size below 0 leads back to the same header for ever
+        raise ValueError(f"{digits!r} is no size")
+    return int(digits, 8)
 
 
 def _records(content: bytes, name: str) -> dict[str, bytes]:
