@@ -90,11 +90,10 @@ class ArrowRows:
             self.features = dict(self.sets[self.splits[0]].features)
 
     def columns(self, split: str, names: Sequence[str]) -> Columns:
-        first, own = self.splits[0], self.sets[split].features
         for name in names:
-            if getattr(own.get(name), "names", []) != getattr(self.features[name], "names", []):
+            if getattr(self.sets[split].features.get(name), "names", []) != getattr(self.features[name], "names", []):
                 raise ValueError(
-                    f"{self.place.root}: the splits {first} and {split} number the classes of the column {name!r} in "
+                    f"{self.place.root}: the splits {self.splits[0]} and {split} number the classes of the column {name!r} in "
                     "different ways; encode all splits at once, or cast the column to one ClassLabel in each"
                 )
         with self.place.explained():
@@ -202,8 +201,8 @@ class StreamSource:
             raise FileNotFoundError(f"{path}: there is no such row in {self.describe()}")
         piece = int(self.pieces(split, np.array(int(row))))
         place = int(row) - int(self.starts[split][piece])
-        column = hashlib.sha256(self.image.encode()).hexdigest()[:8]
-        name, fetch = f"{self.keys[split]}-{column}-{piece}.rows", partial(self._fetch, split, piece)
+        key = hashlib.sha256(f"{self.keys[split]} {self.image}".encode()).hexdigest()[:32]
+        name, fetch = f"{key}-{piece}.rows", partial(self._fetch, split, piece)
         begin, end = np.frombuffer(self.spool.read(name, 8 * place, 16, fetch), "<i8").tolist()
         data = self.spool.read(name, begin, end - begin, fetch)
         if not data:
