@@ -33,6 +33,7 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/corruptions.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/zero_shot_head.py
 	$(BIN)/python benchmarks/demo.py --whole
 
 docs: $(READY)  # checks the pages: options, links, examples

@@ -1,6 +1,6 @@
 """What the head for 1,000 classes in 80 templates costs: a class at a time in full-length rows, ours, from the disk.
 
-    python benchmarks/zero_shot_head.py [--classes 12] [--whole]
+    python benchmarks/zero_shot_head.py [--classes 10] [--whole]
 
 Text tower and tokenizer of the size of CLIP ViT-B/32 (12 layers of 512, 77 tokens, 49,408 ids) with random weights.
 By default both ways encode a part of the classes, and the times for 1,000 are that part's times 1,000 / part; --whole
@@ -100,7 +100,7 @@ def one_class_at_a_time(backbone: Towers, sentences: list[list[str]]) -> Tensor:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--classes", type=int, default=12)
+    arguments.add_argument("--classes", type=int, default=10)
     arguments.add_argument("--whole", action="store_true")
     given = arguments.parse_args()
     part = CLASSES if given.whole else given.classes
