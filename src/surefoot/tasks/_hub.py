@@ -93,8 +93,8 @@ class ArrowRows:
         for name in names:
             if getattr(self.sets[split].features.get(name), "names", []) != getattr(self.features[name], "names", []):
                 raise ValueError(
-                    f"{self.place.root}: the splits {self.splits[0]} and {split} number the classes of the column {name!r} in "
-                    "different ways; encode all splits at once, or cast the column to one ClassLabel in each"
+                    f"{self.place.root}: the splits {self.splits[0]} and {split} number the classes of the "
+                    f"column {name!r} in different ways; cast it to one ClassLabel in all splits"
                 )
         with self.place.explained():
             table = self.sets[split].select_columns(list(names)).with_format("arrow")[:]
