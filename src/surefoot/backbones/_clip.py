@@ -11,10 +11,10 @@ from surefoot.backbones._processor import HuggingFaceTokenizer, image_spec
 from surefoot.backbones._towers import ImageTower, TextTower
 from surefoot.backbones._transformers import (
     NO_CODE,
-    NOT_REENTRANT,
     HuggingFaceBackbone,
     Place,
     branches,
+    checkpoint_blocks,
     open_weights,
     require_image_processor,
     require_tokenizer,
@@ -46,7 +46,7 @@ class ClipImageTower(ImageTower):
         return branches(self.vision_model)
 
     def checkpoint_gradients(self) -> None:
-        self.vision_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.vision_model)
 
     def raw(self, images: Tensor) -> Tensor:
         pooled = self.vision_model(pixel_values=images).pooler_output  # (N, width)
@@ -74,7 +74,7 @@ class ClipTextTower(TextTower):
         return branches(self.text_model)
 
     def checkpoint_gradients(self) -> None:
-        self.text_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.text_model)
 
     def raw(self, tokens: Tensor) -> Tensor:
         pooled = self.text_model(input_ids=tokens).pooler_output  # (N, width), the state at the end of text

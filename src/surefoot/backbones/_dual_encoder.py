@@ -10,9 +10,9 @@ from surefoot.backbones._processor import HuggingFaceTokenizer, image_spec
 from surefoot.backbones._towers import ImageTower, TextTower
 from surefoot.backbones._transformers import (
     NO_CODE,
-    NOT_REENTRANT,
     HuggingFaceBackbone,
     Place,
+    checkpoint_blocks,
     open_weights,
     require_image_processor,
     require_tokenizer,
@@ -38,7 +38,7 @@ class AnyImageTower(ImageTower):
         return self.visual_projection.weight.T
 
     def checkpoint_gradients(self) -> None:
-        self.vision_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.vision_model)
 
     def raw(self, images: Tensor) -> Tensor:
         features: Tensor = self.visual_projection(_pooled(self.vision_model(pixel_values=images), "image"))
@@ -65,7 +65,7 @@ class AnyTextTower(TextTower):
         return self.text_projection.weight.T
 
     def checkpoint_gradients(self) -> None:
-        self.text_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.text_model)
 
     def raw(self, tokens: Tensor) -> Tensor:
         mask = (tokens != self.pad).long()  # (N, L)

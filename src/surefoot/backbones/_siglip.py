@@ -12,10 +12,10 @@ from surefoot.backbones._processor import HuggingFaceTokenizer, image_spec
 from surefoot.backbones._towers import ImageTower, TextTower
 from surefoot.backbones._transformers import (
     NO_CODE,
-    NOT_REENTRANT,
     HuggingFaceBackbone,
     Place,
     branches,
+    checkpoint_blocks,
     open_weights,
     require_image_processor,
     require_tokenizer,
@@ -47,7 +47,7 @@ class SiglipImageTower(ImageTower):
         return branches(self.vision_model)
 
     def checkpoint_gradients(self) -> None:
-        self.vision_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.vision_model)
 
     def raw(self, images: Tensor) -> Tensor:
         features: Tensor = self.vision_model(pixel_values=images).pooler_output
@@ -74,7 +74,7 @@ class SiglipTextTower(TextTower):
         return branches(self.text_model)
 
     def checkpoint_gradients(self) -> None:
-        self.text_model.gradient_checkpointing_enable(NOT_REENTRANT)
+        checkpoint_blocks(self.text_model)
 
     def raw(self, tokens: Tensor) -> Tensor:
         features: Tensor = self.text_model(input_ids=tokens).pooler_output  # no mask: trained without

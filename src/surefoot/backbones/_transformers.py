@@ -4,6 +4,7 @@ Only safetensors are read, and no code that lies beside them; weights become flo
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,6 @@ from surefoot.pretrained import has_one_of
 
 INDEX = "model.safetensors.index.json"
 NO_CODE = {"trust_remote_code": False}
-NOT_REENTRANT = {"use_reentrant": False}  # the kind of checkpointing that works with hooks and with frozen weights
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,13 @@ def open_weights(kind: str, place: Place) -> Any:
         some = ", ".join(sorted(found["missing_keys"])[:3])
         raise ValueError(f"backbone {place.path!r} lacks the weights {some}; the checkpoint is not a whole {kind}")
     return model
+
+
+def checkpoint_blocks(model: Any) -> None:
+    """Let a model of transformers compute its blocks again on the way back, in training."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # later releases of transformers 5 have another name for it
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # the kind for hooks and frozen weights
 
 
 def branches(transformer: Any) -> list[nn.Linear]:
