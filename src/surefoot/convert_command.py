@@ -30,6 +30,7 @@ def convert(
 
         names = read_class_list(classes).names if classes else ()
     with exit_codes(), warnings.catch_warnings():
+        warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_: typer.echo(f"surefoot: {message}", err=True)
         made = convert(old, like=like, output=output, classes=names, allow_pickle=allow_pickle)
         for note in made.notes:

@@ -1,5 +1,6 @@
 """SigLIP: sigmoid scale and bias, texts of a fixed length, images pressed into a square."""
 
+import importlib.util
 import json
 import shutil
 import string
@@ -209,10 +210,15 @@ def test_the_tokenizer_of_siglip_1_opens_without_sentencepiece(folder: Path, tmp
     assert torch.equal(again.tokenize(TEXTS), backbone.tokenize(TEXTS))
 
 
-def test_a_tokenizer_that_needs_sentencepiece_says_so(folder: Path) -> None:
+def test_a_tokenizer_file_that_keeps_punctuation_is_refused(folder: Path) -> None:
     old_tokenizer(folder, canonical=False)
     with pytest.raises(ValueError, match=r"pip install sentencepiece protobuf.*keeps capitals or punctuation"):
         load_backbone(str(folder))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sentencepiece") is not None, reason="sentencepiece is installed")
+def test_a_tokenizer_that_needs_sentencepiece_says_so(folder: Path) -> None:
+    old_tokenizer(folder, canonical=True)
     (folder / "tokenizer.json").rename(folder / "spiece.model")
     with pytest.raises(ValueError, match="pip install sentencepiece protobuf"):
         load_backbone(str(folder))
@@ -226,3 +232,25 @@ def test_a_bias_of_another_shape_is_named(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"logit_bias has shape \(2,\), but its config\.json says \(1,\)"):
         load_backbone(str(folder))
+
+
+def test_with_sentencepiece_the_tokens_are_those_of_transformers(folder: Path, tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    (tmp_path / "text.txt").write_text("a photo of a cat\na dog on it, too\nan apple!\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text.txt"), model_prefix=str(folder / "spiece"), vocab_size=20, model_type="unigram",
+        unk_id=2, bos_id=-1, eos_id=1, pad_id=0, add_dummy_prefix=False, minloglevel=2,
+    )  # fmt: skip
+    (folder / "tokenizer.json").unlink()
+    settings = {"tokenizer_class": "SiglipTokenizer", "model_max_length": 64, "model_input_names": ["input_ids"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    backbone, processor = load_backbone(str(folder)), SiglipProcessor.from_pretrained(folder)
+    assert not processor.tokenizer.is_fast
+    texts = ["A photo, of a cat!", "a dog", ""]
+    tokens = processor.tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+    assert torch.equal(backbone.tokenize(texts), tokens)
+    assert torch.equal(backbone.tokenize(["a PHOTO of a cat"]), tokens[:1])
+    (tmp_path / "saved").mkdir()
+    backbone.save(tmp_path / "saved")
+    assert torch.equal(load_backbone(str(tmp_path / "saved")).tokenize(texts), tokens)

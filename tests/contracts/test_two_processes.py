@@ -42,7 +42,7 @@ def test_the_gradient_on_two_processes_is_that_of_one(name: str, gradients: dict
 
 @pytest.mark.parametrize("name", ON_SIGLIP)
 def test_so_it_is_with_siglip(name: str, siglip_gradients: dict[int, Path]) -> None:
-    compare(name, siglip_gradients, smallest=1e-3)  # a key's bias has no gradient but what rounding leaves
+    compare(name, siglip_gradients, smallest=1e-2)  # a key's bias has no gradient but what rounding leaves
 
 
 def compare(name: str, gradients: dict[int, Path], *, smallest: float = 0.0) -> None:

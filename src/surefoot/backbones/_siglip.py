@@ -22,6 +22,8 @@ from surefoot.backbones._transformers import (
 )
 from surefoot.pretrained import has_one_of
 
+SIGLIP_1, PIECES = "SiglipTokenizer", "spiece.model"
+
 
 class SiglipImageTower(ImageTower):
     """The features are those of the pooling head, whose last linear map stands for CLIP's projection."""
@@ -107,20 +109,27 @@ def load_siglip(place: Place) -> HuggingFaceBackbone:
 
 
 def _processor(place: Place) -> Any:
-    """The processor, where sentencepiece is not installed with the tokenizer of tokenizer.json."""
-    from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerFast, SiglipProcessor
+    from transformers import AutoImageProcessor, SiglipProcessor
 
-    where = {"revision": place.revision, **NO_CODE}
-    try:
-        tokens = AutoTokenizer.from_pretrained(place.path, **where)
-    except ImportError as error:
-        missing = (
-            f"backbone {place.path!r} needs the libraries of its tokenizer; install them with "
-            "`pip install sentencepiece protobuf`"
-        )
-        if not has_one_of(place.path, ["tokenizer.json"], revision=place.revision):
-            raise ValueError(missing) from error
-        tokens = PreTrainedTokenizerFast.from_pretrained(place.path, revision=place.revision)
-        if tokens("A, b!").input_ids != tokens("a b").input_ids:  # SigLIP's texts have no capitals and no punctuation
-            raise ValueError(f"{missing} (its tokenizer.json keeps capitals or punctuation)") from error
-    return SiglipProcessor(image_processor=AutoImageProcessor.from_pretrained(place.path, **where), tokenizer=tokens)
+    images = AutoImageProcessor.from_pretrained(place.path, revision=place.revision, **NO_CODE)
+    return SiglipProcessor(image_processor=images, tokenizer=_tokenizer(place))
+
+
+def _tokenizer(place: Place) -> Any:
+    """SigLIP 2 has Gemma's tokenizer, SigLIP one of SentencePiece; its tokenizer.json does where that is missing."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+    from transformers.utils import is_sentencepiece_available
+
+    told = get_tokenizer_config(place.path, revision=place.revision)
+    of_siglip_1 = told.get("tokenizer_class", SIGLIP_1) == SIGLIP_1
+    pieces = has_one_of(place.path, [PIECES], revision=place.revision)
+    if not of_siglip_1 or (pieces and is_sentencepiece_available()):
+        return AutoTokenizer.from_pretrained(place.path, revision=place.revision, **NO_CODE)
+    missing = f"backbone {place.path!r} needs {PIECES} and what reads it, `pip install sentencepiece protobuf`"
+    if not has_one_of(place.path, ["tokenizer.json"], revision=place.revision):
+        raise ValueError(missing)
+    tokens = PreTrainedTokenizerFast.from_pretrained(place.path, revision=place.revision)
+    if tokens("A, b!").input_ids != tokens("a b").input_ids:  # SigLIP's texts have no capitals and no punctuation
+        raise ValueError(f"{missing}: its tokenizer.json keeps capitals or punctuation")
+    return tokens
