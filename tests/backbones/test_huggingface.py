@@ -269,6 +269,19 @@ def test_a_long_text_can_be_refused(clip_folder: Path) -> None:
     assert backbone.tokenize(["cat"]).shape == (1, 5)
 
 
+def test_a_long_text_is_refused_also_where_its_class_weights_are_remembered(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_CACHE", str(tmp_path))
+    sentences = [["an overly long sentence here"], ["cat"] * 1000]
+    with pytest.warns(UserWarning, match="is left out"):
+        load_backbone(str(clip_folder)).zero_shot_weights(sentences)
+    assert list(tmp_path.rglob("*.safetensors"))
+    backbone = load_backbone(str(clip_folder), options={"long_text": "refuse"})
+    with pytest.raises(ValueError, match="give a shorter text"):
+        backbone.zero_shot_weights(sentences)
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [

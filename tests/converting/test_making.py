@@ -14,6 +14,7 @@ from transformers import CLIPModel, CLIPProcessor
 from surefoot.backbones.base import load_backbone
 from surefoot.classifier import Classifier
 from surefoot.converting import convert
+from surefoot.exporting.openclip import renamed
 
 State = dict[str, Tensor]
 TEXTS = ["a photo", "cat"]
@@ -45,6 +46,12 @@ def test_openais_names_become_those_of_transformers(
     made = convert(tmp_path / "old.pt", like=str(clip_folder), output=tmp_path / "new")
     assert made.notes == ()
     assert made.folder == tmp_path / "new"
+    check(tmp_path / "new", tuned)
+
+
+def test_what_was_exported_to_open_clip_comes_back(tuned: CLIPModel, clip_folder: Path, tmp_path: Path) -> None:
+    save_file(renamed(tuned.state_dict()), tmp_path / "open_clip_model.safetensors")
+    convert(tmp_path / "open_clip_model.safetensors", like=str(clip_folder), output=tmp_path / "new")
     check(tmp_path / "new", tuned)
 
 

@@ -150,6 +150,8 @@ class Backbone(nn.Module, ABC):
         """
         if not all(sentences):
             raise ValueError("zero_shot_weights: a class has no sentence; give at least one template")
+        if self.long_text == "refuse":
+            self._rows([sentence for group in sentences for sentence in group])  # also where they are remembered
         made = partial(self._zero_shot_weights, sentences)
         probe = partial(self.embed_texts, [sentences[0][0], sentences[-1][-1]])
         return remembered(made, sentences, tower=self.text, tokenizer=self.tokenizer, probe=probe)
