@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import nn
 
+from surefoot.backbones._clip import ClipImageTower, ClipTextTower
 from surefoot.backbones.base import Backbone
-from surefoot.backbones.huggingface import HuggingFaceImageTower, HuggingFaceTextTower
 from surefoot.backbones.tiny import WordTokenizer
 from surefoot.config import resolve
 from surefoot.data.batch import Batch
@@ -47,8 +47,8 @@ class Towers(Backbone):
         torch.manual_seed(0)
         model = CLIPModel(config)
         super().__init__(
-            HuggingFaceImageTower(model),
-            HuggingFaceTextTower(model),
+            ClipImageTower(model.vision_model, model.visual_projection),
+            ClipTextTower(model.text_model, model.text_projection),
             tokenizer=WordTokenizer(77),
             image_spec=ImageSpec(size=224, mean=(0.5,) * 3, std=(0.5,) * 3, resize=224),
             log_scale=nn.Parameter(torch.tensor(100.0).log()),

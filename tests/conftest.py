@@ -23,6 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that they start
 os.environ["SUREFOOT_CACHE"] = "off"  # nothing is kept from one test to the next; some set their own
 
 MakeClip = Callable[..., Any]
+MakeSiglip = Callable[..., Any]
 MakeLanguageModel = Callable[..., None]
 
 
@@ -66,6 +67,53 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -
     """A very small CLIP checkpoint; to be read only."""
     folder = tmp_path_factory.mktemp("clip")
     make_clip(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_siglip() -> MakeSiglip:
+    """Save a very small SigLIP 2 of one resolution with a letter tokenizer into a folder, and return the model."""
+    from transformers import GemmaTokenizer, SiglipConfig, SiglipModel, SiglipProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *string.ascii_letters, *".,'-", "▁"]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+
+    def make(folder: Path, *, context: int = 64, adds_end: bool = True, head: bool = True) -> SiglipModel:
+        width = {"intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        text = {"vocab_size": len(pieces), "hidden_size": 32, "max_position_embeddings": context, **width}
+        marks = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "projection_size": 48}
+        vision = {"hidden_size": 48, "image_size": 16, "patch_size": 8, "vision_use_head": head, **width}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = SiglipModel(SiglipConfig(text_config=text | marks, vision_config=vision)).eval()
+            for parameter in model.parameters():
+                parameter.data += 0.2 * torch.randn_like(parameter)
+        model.logit_scale.data.fill_(2.5)
+        model.logit_bias.data.fill_(-3.0)
+        tokenizer = GemmaTokenizer(
+            vocab=vocabulary,
+            merges=[],
+            add_bos_token=False,
+            add_eos_token=adds_end,
+            padding_side="right",
+            do_lower_case=True,
+            model_input_names=["input_ids"],
+            model_max_length=context,
+        )
+        images = SiglipImageProcessorPil(size={"height": 16, "width": 16}, resample=2)
+        model.save_pretrained(folder)
+        SiglipProcessor(image_processor=images, tokenizer=tokenizer).save_pretrained(folder)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def siglip_folder(tmp_path_factory: pytest.TempPathFactory, make_siglip: MakeSiglip) -> Path:
+    """A very small SigLIP 2 checkpoint; to be read only."""
+    folder = tmp_path_factory.mktemp("siglip")
+    make_siglip(folder)
     return folder
 
 

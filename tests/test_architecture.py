@@ -41,6 +41,7 @@ RANKS = {
     "run": 9,
     "catalogue": 9,
     "blending": 10,
+    "converting": 10,
     "predicting": 10,
     "spurious": 10,
     "exit_codes": 10,
@@ -55,6 +56,7 @@ RANKS = {
     "prompts_command": 11,
     "export_command": 11,
     "predict_command": 11,
+    "convert_command": 11,
     "cli": 12,
     "__main__": 13,
 }

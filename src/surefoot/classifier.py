@@ -141,6 +141,12 @@ class Classifier(nn.Module):
         """Calibrated probabilities (N, C): softmax(logits / temperature)."""
         return F.softmax(self(images) / self.temperature, dim=-1)
 
+    def scores(self, images: Tensor) -> Tensor:
+        """How sure each class is by itself (N, C), where the backbone was trained with a sigmoid: `Backbone.scores`."""
+        if self.head.convention == "linear":
+            raise ValueError("the head is 'linear', whose logits are no similarities to texts; use probabilities")
+        return self.backbone.scores(self(images))
+
     def predict(
         self, images: Sequence[str | Path | Image.Image], *, top_k: int = 1, batch_size: int = 64
     ) -> list[Prediction]:
@@ -206,14 +212,8 @@ class Classifier(nn.Module):
         backbone = load_backbone(str(Path(folder).absolute()))
         backbone.name = card.backbone
         try:
-            classifier = cls(
-                backbone,
-                head,
-                classes=card.classes,
-                templates=card.templates,
-                temperature=card.temperature,
-                provenance=card.provenance,
-            )
+            told = card.model_dump(include={"classes", "templates", "temperature", "provenance"})
+            classifier = cls(backbone, head, **told)
         except ValueError as error:
             raise ValueError(f"{folder} does not hold together: {error}") from error
         return classifier.eval()

@@ -36,14 +36,16 @@ def has_one_of(path: str, names: Sequence[str], *, revision: str = "main") -> bo
 
 @contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Keeps transformers quiet while it loads weights."""
+    """Keeps transformers quiet while it loads weights: also what it doubts of SigLIP's own settings."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, told = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(told)
         if shown:
             logging.enable_progress_bar()
 

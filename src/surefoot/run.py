@@ -24,6 +24,7 @@ from surefoot.data.prompts import Prompts
 from surefoot.data.scan import broken_images, leakage_notes
 from surefoot.data.task import Task
 from surefoot.engine.log import metrics_file, progress_bar, tell
+from surefoot.engine.optim import current_rate
 from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
 from surefoot.interruption import Interrupted, stop_signals
@@ -239,7 +240,7 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
             told = torch.stack([*terms.values(), torch.tensor(float(bool(stopping)), device=fabric.device)])
             *values, stop = fabric.all_reduce(told, reduce_op="mean").tolist()
             loss = dict(zip(terms, values, strict=True))
-            entry = {"stage": state.stage, "step": state.step - 1, "lr": optimizer.param_groups[0]["lr"], "loss": loss}
+            entry = {"stage": state.stage, "step": state.step - 1, "lr": current_rate(optimizer), "loss": loss}
             metrics.write({**entry, "time": time.time()})
             before = sum(stage_steps(s, config.engine, images=len(train_split)) for s in method.stages[: state.stage])
             bar.advance_to(before + state.step, f"loss {sum(values):.3f}")

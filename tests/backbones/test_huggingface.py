@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, SiglipConfig
+from transformers import BertConfig, CLIPModel, CLIPProcessor, CLIPTextConfig, CLIPVisionConfig, Siglip2Config
 
 from surefoot.backbones.base import load_backbone
 from surefoot.data.images import Opened, evaluation_view, normalise, to_tensor
@@ -231,12 +231,55 @@ def test_under_autocast_features_are_normalised_in_float32(clip_folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("config", "kind"), [(BertConfig(), "bert"), (SiglipConfig(), "siglip"), (CLIPTextConfig(), "clip_text_model")]
+    ("config", "message"),
+    [
+        (BertConfig(), "is a model of type 'bert'; known are clip, metaclip_2, .*siglip"),
+        (CLIPTextConfig(), "is a text tower alone: give its image tower"),
+        (CLIPVisionConfig(), "is an image tower alone: set backbone.text_path"),
+        (Siglip2Config(), r"own proportions \(NaFlex\).* take a SigLIP 2 of one resolution"),
+    ],
 )
-def test_another_architecture_is_refused(tmp_path: Path, config: BertConfig, kind: str) -> None:
+def test_another_architecture_is_refused(tmp_path: Path, config: BertConfig, message: str) -> None:
     config.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f"is a model of type '{kind}'; only CLIP"):
+    with pytest.raises(ValueError, match=message):
         load_backbone(str(tmp_path))
+
+
+def test_a_model_that_brings_its_own_code_is_refused(folder: Path) -> None:
+    edit(folder / "config.json", architectures=["EvaCLIPModel"], auto_map={"AutoModel": "modeling_evaclip.EvaCLIP"})
+    (folder / "modeling_evaclip.py").write_text("raise SystemExit('this was run')")
+    with pytest.raises(ValueError, match=r"\(EvaCLIPModel\) comes with code of its own .*EVA-CLIP.*open_clip"):
+        load_backbone(str(folder))
+
+
+def test_a_checkpoint_in_parts_may_not_name_files_outside_its_folder(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(weights, "../outside.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"names '\.\./outside\.safetensors', a file outside its folder"):
+        load_backbone(str(folder))
+
+
+def test_a_long_text_can_be_refused(clip_folder: Path) -> None:
+    backbone = load_backbone(str(clip_folder), options={"long_text": "refuse"})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"has 26 tokens, but .* reads 16: give a shorter text, or"):
+            backbone.encode_text(["cat", "an overly long sentence here"])
+    assert backbone.tokenize(["cat"]).shape == (1, 5)
+
+
+def test_a_long_text_is_refused_also_where_its_class_weights_are_remembered(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_CACHE", str(tmp_path))
+    sentences = [["an overly long sentence here"], ["cat"] * 1000]
+    with pytest.warns(UserWarning, match="is left out"):
+        load_backbone(str(clip_folder)).zero_shot_weights(sentences)
+    assert list(tmp_path.rglob("*.safetensors"))
+    backbone = load_backbone(str(clip_folder), options={"long_text": "refuse"})
+    with pytest.raises(ValueError, match="give a shorter text"):
+        backbone.zero_shot_weights(sentences)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +341,17 @@ def test_an_image_processor_of_another_size_is_refused(make_clip: MakeClip, tmp_
         load_backbone(str(tmp_path))
 
 
-@pytest.mark.parametrize("change", [{"resample": 2}, {"do_center_crop": False}, {"size": {"height": 32, "width": 32}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resample": 0},
+        {"do_center_crop": False},
+        {"size": {"height": 40, "width": 40}},
+        {"size": {"height": 32, "width": 40}},
+        {"rescale_factor": 1.0},
+        {"do_normalize": False},
+    ],
+)
 def test_image_steps_that_differ_from_clips_are_refused(folder: Path, change: dict[str, object]) -> None:
     path = folder / "processor_config.json"
     content = json.loads(path.read_text())

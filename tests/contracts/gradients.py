@@ -1,4 +1,4 @@
-"""Run as one of several processes: writes the loss and gradients of every method's stages on the joined batch."""
+"""Run as one of several processes: writes the loss and gradients of methods' stages on the joined batch."""
 
 import sys
 from pathlib import Path
@@ -27,12 +27,12 @@ def share(rank: int, world: int, *, view: int) -> Batch:
     return Batch(*(part[rows] for part in whole))
 
 
-def main(rank: int, world: int, meeting: str, folder: Path) -> None:
+def main(rank: int, world: int, meeting: str, folder: Path, backbone: str, names: list[str]) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-    for name in plugins.names("methods"):
+    for name in names:
         plugin = plugins.find("methods", name, base=Method)
-        method = plugin(plugin.Config(), load_backbone("tiny"), PROMPTS)
+        method = plugin(plugin.Config(), load_backbone(backbone), PROMPTS)
         method.eval()  # what is dropped at random in training each process draws for itself
         for number, stage in enumerate(method.stages or (Stage(train=()),)):
             method.zero_grad()
@@ -52,4 +52,4 @@ def main(rank: int, world: int, meeting: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5], sys.argv[6:])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from surefoot import checkpoint, plugins
-from surefoot.backbones.base import Backbone, load_backbone
+from surefoot.backbones.base import load_backbone
 from surefoot.checkpoint import TrainState
 from surefoot.config import resolve
 from surefoot.data.batch import Batch, training_batches
@@ -25,12 +25,24 @@ METHODS = plugins.names("methods")
 CLASSES = ("red square", "green square", "blue square")
 PROMPTS = Prompts(CLASSES, ("a {}", "a picture of a {}", "one {}"), ("a bright {}", "a dark {}"))
 
+ON_SIGLIP = ("fine_tune", "flyp", "carot", "lipsum_ft", "miro", "r_adapter")
+"""One of each kind: a head, contrast, both projections, random texts, inner features, adapters."""
+
 every_method = pytest.mark.parametrize("name", METHODS)
+every_method_and_some_on_siglip = pytest.mark.parametrize(
+    ("name", "model"), [*((name, "tiny") for name in METHODS), *((name, "siglip") for name in ON_SIGLIP)]
+)
 
 
-def make(name: str, backbone: Backbone | None = None) -> Method:
+@pytest.fixture
+def path(model: str, siglip_folder: Path) -> str:
+    """What opens the backbone."""
+    return "tiny" if model == "tiny" else str(siglip_folder)
+
+
+def make(name: str, path: str = "tiny") -> Method:
     plugin = plugins.find("methods", name, base=Method)
-    return plugin(plugin.Config(), backbone or load_backbone("tiny"), PROMPTS)
+    return plugin(plugin.Config(), load_backbone(path), PROMPTS)
 
 
 def batch(count: int = 6, *, view: int = 0) -> Batch:
@@ -70,9 +82,9 @@ def test_it_says_what_it_is_and_has_a_page(name: str) -> None:
     assert page.is_file(), f"docs/methods/{name}.md is missing"
 
 
-@every_method
-def test_its_loss_terms_are_finite_scalars_in_every_stage(name: str) -> None:
-    method = make(name)
+@every_method_and_some_on_siglip
+def test_its_loss_terms_are_finite_scalars_in_every_stage(name: str, path: str) -> None:
+    method = make(name, path)
     for number, stage in enumerate(method.stages or (Stage(train=()),)):
         for count in (1, 6):
             terms = method(batch(count, view=view_of(stage)), progress(number))
@@ -83,9 +95,9 @@ def test_its_loss_terms_are_finite_scalars_in_every_stage(name: str) -> None:
                 assert term.isfinite()
 
 
-@every_method
-def test_its_loss_is_finite_under_bfloat16_autocast(name: str) -> None:
-    method = make(name)
+@every_method_and_some_on_siglip
+def test_its_loss_is_finite_under_bfloat16_autocast(name: str, path: str) -> None:
+    method = make(name, path)
     for number, stage in enumerate(method.stages or (Stage(train=()),)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             terms = method(batch(view=view_of(stage)), progress(number))
@@ -99,9 +111,9 @@ def test_the_shares_of_its_stages_make_a_whole(name: str) -> None:
     assert all(stage.lr > 0 for stage in stages)
 
 
-@every_method
-def test_everything_that_trains_in_a_stage_gets_a_gradient(name: str) -> None:
-    method = make(name)
+@every_method_and_some_on_siglip
+def test_everything_that_trains_in_a_stage_gets_a_gradient(name: str, path: str) -> None:
+    method = make(name, path)
     for number, stage in enumerate(method.stages):
         training = method.train_only(stage.train)
         method.zero_grad()
@@ -121,9 +133,9 @@ def test_with_remembered_crops_the_loss_is_the_same_bit_for_bit(name: str) -> No
             assert same(ours, theirs)
 
 
-@every_method
-def test_training_lowers_the_loss_and_leaves_frozen_parts_alone(name: str, squares: Path) -> None:
-    method, before = train_few_steps(name, squares)
+@every_method_and_some_on_siglip
+def test_training_lowers_the_loss_and_leaves_frozen_parts_alone(name: str, path: str, squares: Path) -> None:
+    method, before = train_few_steps(name, squares, path=path)
     trained = {prefix for stage in method.stages for prefix in stage.train}
     for key, parameter in method.named_parameters():
         if not key.startswith(tuple(trained) or ("nothing trains",)):
@@ -132,9 +144,11 @@ def test_training_lowers_the_loss_and_leaves_frozen_parts_alone(name: str, squar
     assert bool(moved) == bool(method.stages)
 
 
-@every_method
-def test_its_classifier_predicts_every_class_and_round_trips(name: str, squares: Path, tmp_path: Path) -> None:
-    method, _ = train_few_steps(name, squares)
+@every_method_and_some_on_siglip
+def test_its_classifier_predicts_every_class_and_round_trips(
+    name: str, path: str, squares: Path, tmp_path: Path
+) -> None:
+    method, _ = train_few_steps(name, squares, path=path)
     classifier = method.classifier().eval()
     images = batch().images
     with torch.no_grad():
@@ -163,16 +177,16 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-def settings(name: str, squares: Path) -> Any:
+def settings(name: str, squares: Path, path: str = "tiny") -> Any:
     small = {"engine.batch_size": 12, "engine.epochs": 2, "engine.precision": "32", "engine.accelerator": "cpu"}
-    return resolve({"task": str(squares), "backbone": "tiny", "method": name, "data.workers": 0, **small})
+    return resolve({"task": str(squares), "backbone": path, "method": name, "data.workers": 0, **small})
 
 
 def train_few_steps(
-    name: str, squares: Path, *, folder: Path = Path("/nonexistent"), stop_after: int = 0
+    name: str, squares: Path, *, path: str = "tiny", folder: Path = Path("/nonexistent"), stop_after: int = 0
 ) -> tuple[Method, dict[str, Tensor]]:
     """Train a method on the squares, from where `folder` stands; also gives the tensors it started with."""
-    config = settings(name, squares)
+    config = settings(name, squares, path)
     task = load_task("folder", options={"root": str(squares)})
     method = build_method(config, task)
     before = copy.deepcopy(method.state_dict())

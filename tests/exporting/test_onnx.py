@@ -75,6 +75,21 @@ def test_the_file_says_how_an_image_becomes_its_input(classifier: tuple[Classifi
     assert about["backbone"] == "iconclip"
 
 
+def test_siglip_is_exported_with_its_way_to_look_at_images(siglip_folder: Path, tmp_path: Path) -> None:
+    backbone = load_backbone(str(siglip_folder))
+    made = Classifier.zero_shot(backbone, Prompts(("cat", "dog"), ("a {}",), ("a {}",)))
+    made.save_pretrained(tmp_path / "classifier")
+    export(tmp_path, Format.onnx, tmp_path / "siglip.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "siglip.onnx"), providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["surefoot"])
+    assert "the whole image pressed into size" in about["input"]
+    assert (about["size"], about["interpolation"]) == (16, "bilinear, antialiased")
+    images = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        expected = made.eval().probabilities(images).numpy()
+    assert np.abs(session.run(None, {"images": images.numpy()})[0] - expected).max() < 1e-4
+
+
 def test_what_it_needs_is_told_before_anything_is_written(
     classifier: tuple[Classifier, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

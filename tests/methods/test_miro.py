@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surefoot import plugins
+from surefoot.backbones._clip import ClipImageTower
 from surefoot.backbones.base import Backbone, ImageTower, load_backbone
-from surefoot.backbones.huggingface import HuggingFaceImageTower
 from surefoot.backbones.tiny import TinyImageTower
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
@@ -64,7 +64,7 @@ def of_tiny(backbone: Backbone, images: Tensor) -> list[np.ndarray]:
 
 def of_transformers(backbone: Backbone, images: Tensor) -> list[np.ndarray]:
     tower = backbone.image
-    assert isinstance(tower, HuggingFaceImageTower)
+    assert isinstance(tower, ClipImageTower)
     stem = tower.vision_model.embeddings.patch_embedding(images).flatten(2).transpose(1, 2)
     states = tower.vision_model(images, output_hidden_states=True).hidden_states  # that before, and after each block
     return [numbers(stem), *map(numbers, states[1:])]

@@ -13,10 +13,12 @@ class ImageTower(nn.Module, ABC):
     """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32.
 
     `blocks`: what the names of each transformer block's weights begin with, first to last; empty where there are none.
+    `stem`: what those before the first block begin with; all others come after the last.
     """
 
     dim: int
     blocks: tuple[str, ...] = ()
+    stem: tuple[str, ...] = ()
 
     @abstractmethod
     def raw(self, images: Tensor) -> Tensor:
@@ -37,15 +39,29 @@ class ImageTower(nn.Module, ABC):
         """The last linear map of every residual branch, in order (R-Adapter); none where unknown."""
         return ()
 
+    def checkpoint_gradients(self) -> None:
+        """In training, keep only the input of each block and compute the rest again on the way back."""
+        raise ValueError("engine.checkpointing=true: this image tower cannot compute its blocks again; set it to false")
+
     def forward(self, images: Tensor) -> Tensor:
         return unit(self.raw(images))
 
 
 class TextTower(nn.Module, ABC):
-    """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens."""
+    """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens.
+
+    `blocks` and `stem` as in `ImageTower`.
+    """
 
     dim: int
     causal: bool
+    blocks: tuple[str, ...] = ()
+    stem: tuple[str, ...] = ()
+
+    @property
+    def sees_filling(self) -> bool:
+        """Whether what fills a row up changes its features, so that rows must have the length of the training."""
+        return not self.causal
 
     @abstractmethod
     def raw(self, tokens: Tensor) -> Tensor:
@@ -60,6 +76,10 @@ class TextTower(nn.Module, ABC):
     def branches(self) -> Sequence[nn.Linear]:
         """The last linear map of every residual branch, in order (R-Adapter); none where unknown."""
         return ()
+
+    def checkpoint_gradients(self) -> None:
+        """In training, keep only the input of each block and compute the rest again on the way back."""
+        raise ValueError("engine.checkpointing=true: this text tower cannot compute its blocks again; set it to false")
 
     def forward(self, tokens: Tensor) -> Tensor:
         return unit(self.raw(tokens))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -33,14 +33,18 @@ from surefoot.data.images import ImageSpec
 
 FOLDER = "backbones"  # where the plug-ins stand
 
+LongText = Literal["cut", "refuse"]
+
 
 class Backbone(nn.Module, ABC):
     """An image tower and a text tower with one embedding space (D = `dim`), as in CLIP.
 
-    `log_scale` is the logarithm of the factor on cosine similarities; `bias` is added to them (0 for CLIP).
+    `log_scale` is the logarithm of the factor on cosine similarities; `bias` is added to them (0 for CLIP). Each holds
+    one number. A text that is too long is cut, or an error where `long_text` is "refuse".
     """
 
     bias: Tensor
+    long_text: LongText = "cut"
 
     def __init__(
         self,
@@ -68,8 +72,21 @@ class Backbone(nn.Module, ABC):
 
     @property
     def scale(self) -> Tensor:
-        """exp(log_scale), with gradient."""
-        return self.log_scale.exp()
+        """exp(log_scale) as a scalar (), with gradient."""
+        return self.log_scale.exp().reshape(())
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """sigmoid(logits + bias) of scaled cosines (N, C): how sure a class is whatever the others are (SigLIP).
+
+        Rows need not sum to 1: all are low where no class fits. Training against a softmax, as all methods do, does not
+        keep them calibrated. Raises ValueError for a backbone that has no bias, and was trained with a softmax.
+        """
+        if not bool(self.bias):
+            raise ValueError(
+                f"backbone {self.name!r} was trained with a softmax and has no score for a class by itself; "
+                "use probabilities"
+            )
+        return torch.sigmoid(logits + self.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (N, D) of images before normalisation: so that `Frozen` can hold a whole backbone."""
@@ -78,8 +95,9 @@ class Backbone(nn.Module, ABC):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Token ids (N, L) on the backbone's device.
 
-        L is the longest end-of-text where the text tower is causal (later tokens cannot matter), else the whole
-        context. A text that is too long is cut before its end-of-text, with one warning.
+        L is the longest end-of-text where what follows cannot matter (the text tower is causal, or does not look at
+        what fills rows up), else the whole context. A text that is too long is cut before its end-of-text, with one
+        warning.
         """
         return self._fill(self._rows(texts))
 
@@ -132,6 +150,8 @@ class Backbone(nn.Module, ABC):
         """
         if not all(sentences):
             raise ValueError("zero_shot_weights: a class has no sentence; give at least one template")
+        if self.long_text == "refuse":
+            self._rows([sentence for group in sentences for sentence in group])  # also where they are remembered
         made = partial(self._zero_shot_weights, sentences)
         probe = partial(self.embed_texts, [sentences[0][0], sentences[-1][-1]])
         return remembered(made, sentences, tower=self.text, tokenizer=self.tokenizer, probe=probe)
@@ -155,18 +175,21 @@ class Backbone(nn.Module, ABC):
             raise ValueError("texts is empty; give at least one sentence")
         end, context = self.tokenizer.end, self.tokenizer.context
         rows = [ids[: ids.index(end) + 1] for ids in self.tokenizer.encode(texts)]
-        if not self._told_of_long_text and any(len(row) > context for row in rows):
+        too_long = any(len(row) > context for row in rows)
+        if too_long and (self.long_text == "refuse" or not self._told_of_long_text):
             self._told_of_long_text = True
             longest = max(range(len(rows)), key=lambda i: len(rows[i]))
-            warnings.warn(
+            what = (
                 f"{texts[longest][:50]!r}... has {len(rows[longest])} tokens, but the text tower of {self.name!r} "
-                f"reads {context}: the rest of this and of other long texts is left out",
-                stacklevel=4,
+                f"reads {context}"
             )
+            if self.long_text == "refuse":
+                raise ValueError(f"{what}: give a shorter text, or backbone.long_text=cut to leave the rest out")
+            warnings.warn(f"{what}: the rest of this and of other long texts is left out", stacklevel=4)
         return [row if len(row) <= context else [*row[: context - 1], end] for row in rows]
 
     def _fill(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        length = max(len(row) for row in rows) if self.text.causal else self.tokenizer.context
+        length = max(len(row) for row in rows) if not self.text.sees_filling else self.tokenizer.context
         pad = self.tokenizer.pad
         filled = [[*row, *[pad] * (length - len(row))] for row in rows]
         return torch.tensor(filled, dtype=torch.int64).to(self.log_scale.device, non_blocking=True)  # (N, L)

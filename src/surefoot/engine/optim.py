@@ -33,6 +33,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["multiple"]
 
 
+def current_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The rate that was set last, before what multiplies it."""
+    group = optimizer.param_groups[0]
+    rate: float = group["lr"] / group["multiple"]
+    return rate
+
+
 def suppress_step_where(optimizer: torch.optim.Optimizer, flag: Tensor) -> None:
     """Make fused AdamW leave all weights and moments as they are while `flag` () is 1; needs no device sync."""
     optimizer.found_inf = flag  # type: ignore[attr-defined]  # read by torch's fused optimizers

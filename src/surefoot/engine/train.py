@@ -32,6 +32,7 @@ from surefoot.checkpoint import TrainState, restore
 from surefoot.data.batch import Batch, Batches
 from surefoot.data.held_out import NOTHING, HeldOut
 from surefoot.engine.optim import build_optimizer, learning_rate, set_learning_rate, suppress_step_where
+from surefoot.engine.rates import rate_groups
 from surefoot.methods.base import Method, Progress, Stage
 
 IMAGENET_WARMUP = 500 / 25_030  # steps of WiSE-FT, FLYP and those after them: 500 of ten epochs at batch 512
@@ -49,6 +50,10 @@ class EngineConfig(BaseModel):
     weight_decay: NonNegativeFloat = 0.1
     warmup: Annotated[float, Field(ge=0, le=1)] = IMAGENET_WARMUP  # share of a stage's steps
     clip_norm: NonNegativeFloat = 0.0  # of the whole gradient; 0 = no clipping
+    image_lr: NonNegativeFloat = 1.0  # multiplies the rate of the image tower; 0 freezes it
+    text_lr: NonNegativeFloat = 1.0  # of the text tower
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # multiplies the rate once more for each block further down
+    checkpointing: bool = False  # compute each block again on the way back, to save memory
     accumulate: PositiveInt = 1  # parts of a batch that go through the model one after the other
     precision: Annotated[Literal["auto", "bf16", "32"], BeforeValidator(str)] = (
         "auto"  # auto: bf16 in hardware, else 32
@@ -151,9 +156,13 @@ def fit(
     term and batch; the bad step moved no weight.
     """
     per_epoch = -(-images // config.batch_size)
+    if config.checkpointing:
+        method.backbone.image.checkpoint_gradients()
+        method.backbone.text.checkpoint_gradients()
     for stage in method.stages[state.stage :]:
         steps = stage_steps(stage, config, images=images)
-        groups = stage.by_rate(method.train_only(stage.train))
+        rates = {"image_lr": config.image_lr, "text_lr": config.text_lr, "layer_decay": config.layer_decay}
+        groups = rate_groups(method, stage, **rates)
         optimizer = build_optimizer(groups, weight_decay=config.weight_decay)
         wrapped, wrapped_optimizer = fabric.setup(method, optimizer)  # anew per stage: DDP fixes its parameters
         restore(optimizer, method, state.optimizer)

@@ -74,12 +74,13 @@ def write(source: Source, path: Path) -> list[str]:
 def description(classifier: Classifier) -> dict[str, Any]:
     """What the file says of itself: the classes, and how an image becomes its input."""
     spec = classifier.backbone.image_spec
+    seen = "short side to resize, centre crop of size" if spec.fit == "crop" else "the whole image pressed into size"
     return {
         "format": 1,
         "classes": list(classifier.classes),
-        "input": "float32 RGB (batch, 3, size, size): short side to resize, centre crop of size, / 255, - mean, / std",
+        "input": f"float32 RGB (batch, 3, size, size): {seen}, / 255, - mean, / std",
         "resize": spec.resize,
-        "interpolation": "bicubic, antialiased",
+        "interpolation": f"{spec.filter}, antialiased",
         "size": spec.size,
         "mean": list(spec.mean),
         "std": list(spec.std),

@@ -55,8 +55,8 @@ def write(source: Source, folder: Path) -> list[str]:
         "size": spec.size,
         "mean": spec.mean,
         "std": spec.std,
-        "interpolation": "bicubic",
-        "resize_mode": "shortest",
+        "interpolation": spec.filter,
+        "resize_mode": "shortest" if spec.fit == "crop" else "squash",
     }
     text = json.dumps({"model_cfg": network, "preprocess_cfg": image}, indent=2) + "\n"
     (folder / CONFIG).write_text(text, encoding="utf-8")
