@@ -7,7 +7,8 @@ No torchvision. A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where the crop 
 import io
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ UPRIGHT = {  # EXIF orientation -> what makes the image upright
 }
 
 
+Filter = Literal["bicubic", "bilinear"]
+FILTERS = MappingProxyType({"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR})
+
+
 class UnreadableImage(ValueError):  # noqa: N818
     """An image file that cannot be decoded: truncated, empty, no image at all, or too large."""
 
@@ -41,12 +46,17 @@ class TooManyPixels(UnreadableImage):
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What an image tower wants: a `size` x `size` crop of an image whose short side was made `resize`, normalised."""
+    """What an image tower wants: a `size` x `size` crop of an image whose short side was made `resize`, normalised.
+
+    With fit "squash" it is the whole image, pressed into the square whatever its proportions (SigLIP).
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     resize: int
+    fit: Literal["crop", "squash"] = "crop"
+    filter: Filter = "bicubic"
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.resize < self.size:
@@ -77,12 +87,14 @@ class Crop(NamedTuple):
 
 
 def evaluation_box(width: int, height: int, spec: ImageSpec) -> Box:
-    """The part of an image that survives "short side to `spec.resize`, then centre crop of `spec.size`".
+    """The part of an image that survives "short side to `spec.resize`, then centre crop of `spec.size`", or all of it.
 
     The long side is rounded down and the crop starts at a whole pixel of the resized image, as in transformers'
     `CLIPImageProcessor`; the box is exact, so resizing it alone gives the same pixels to a rounding level. (Pillow may
     resize the two axes in the other order; then hard black-and-white edges, which it clips in between, differ more.)
     """
+    if spec.fit == "squash":
+        return Box(0, 0, width, height)
     short = min(width, height)
     new_width, new_height = int(spec.resize * width / short), int(spec.resize * height / short)
     left, top = (new_width - spec.size) // 2, (new_height - spec.size) // 2
@@ -138,13 +150,15 @@ class Opened:
         """Decode now and for good, so that further crops cost no decoding."""
         self._image, self._upright = self.pixels(background=background), None
 
-    def crop(self, box: Box, size: int, *, background: tuple[int, int, int] = WHITE) -> Image.Image:
-        """Cut `box` out and resize it to `size` x `size`, antialiased bicubic, in one call."""
+    def crop(
+        self, box: Box, size: int, *, background: tuple[int, int, int] = WHITE, resample: Filter = "bicubic"
+    ) -> Image.Image:
+        """Cut `box` out and resize it to `size` x `size`, antialiased, in one call."""
         image, shrink = self.shrunk(
             min(box.right - box.left, box.bottom - box.top) / (size * MARGIN), background=background
         )
         inside = (box.left / shrink, box.top / shrink, box.right / shrink, box.bottom / shrink)
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=inside)
+        return image.resize((size, size), FILTERS[resample], box=inside)
 
     def shrunk(self, room: float, *, background: tuple[int, int, int] = WHITE) -> tuple[Image.Image, int]:
         """The upright RGB image, shrunk by at most `room` if it is a JPEG, and by how much (1, 2, 4 or 8)."""
@@ -190,15 +204,16 @@ def decode(
 
 
 def evaluation_view(opened: Opened, spec: ImageSpec, *, background: tuple[int, int, int] = WHITE) -> Image.Image:
-    """The evaluation transform: short side to `spec.resize`, centre crop of `spec.size`."""
-    return opened.crop(evaluation_box(*opened.size, spec), spec.size, background=background)
+    """The evaluation transform: short side to `spec.resize`, centre crop of `spec.size`; or the whole image."""
+    box = evaluation_box(*opened.size, spec)
+    return opened.crop(box, spec.size, background=background, resample=spec.filter)
 
 
 def training_view(
     opened: Opened, spec: ImageSpec, crop: Crop, *, background: tuple[int, int, int] = WHITE
 ) -> Image.Image:
     """The training transform: a random crop resized to `spec.size`, and a mirror image half the time if `crop.flip`."""
-    image = opened.crop(random_box(*opened.size, crop), spec.size, background=background)
+    image = opened.crop(random_box(*opened.size, crop), spec.size, background=background, resample=spec.filter)
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if crop.flip and crop.draws[0] < 0.5 else image
 
 
