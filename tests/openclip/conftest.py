@@ -19,7 +19,7 @@ import torch
 
 OPERATORS = ("nms", "qnms")  # those that torchvision._meta_registrations describes whether or not they are there
 
-if find_spec("torchvision") is not None:
+if torch.version.cuda is None and find_spec("torchvision") is not None:
     _fragment = torch.library.Library("torchvision", "FRAGMENT")  # before anything imports torchvision
     for _operator in OPERATORS:
         _fragment.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
