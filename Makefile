@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+OPENCLIP := .venv-openclip
 
-.PHONY: setup demo test lint types benchmark docs chromium clean
+.PHONY: setup demo test test-openclip lint types benchmark docs chromium clean
 
 setup: $(READY)
 
@@ -20,6 +21,17 @@ demo: $(READY)
 
 test: $(READY) lint types
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# open_clip needs torchvision, which must not meet the main environment: its tests have one of their own.
+$(OPENCLIP)/ready: pyproject.toml constraints.txt constraints-openclip.txt
+	$(PYTHON) -m venv $(OPENCLIP)
+	$(OPENCLIP)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(OPENCLIP)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-xdist
+	$(OPENCLIP)/bin/pip install --quiet --disable-pip-version-check --no-deps -r constraints-openclip.txt
+	touch $(OPENCLIP)/ready
+
+test-openclip: $(OPENCLIP)/ready
+	$(OPENCLIP)/bin/python -m pytest -n 2 --dist worksteal tests/openclip
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -44,4 +56,4 @@ chromium:
 	command -v chromium || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OPENCLIP) .mypy_cache .ruff_cache .pytest_cache

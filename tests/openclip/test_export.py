@@ -57,3 +57,28 @@ def test_its_transform_prepares_an_image_as_ours_does(run: Path, tmp_path: Path)
     image = Image.fromarray(noise)
     ours = pictures.normalise(pictures.to_tensor(pictures.evaluation_view(pictures.Opened(image), spec))[None], spec)
     assert torch.allclose(transform(image)[None], ours, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*is left out:UserWarning")  # a text longer than the small context
+@torch.no_grad()
+def test_the_backbone_openclip_opens_it_again(run: Path, tmp_path: Path) -> None:
+    export(run, Format.openclip, tmp_path / "out")
+    before = Classifier.from_pretrained(run / "classifier").backbone
+    again = load_backbone("openclip", options={"path": str(tmp_path / "out")}).eval()
+    images = torch.randn(3, 3, before.image_spec.size, before.image_spec.size)
+    assert (again.image(images) - before.image(images)).abs().max() < 1e-4
+    assert (again.encode_text(TEXTS) - before.encode_text(TEXTS)).abs().max() < 1e-4
+    assert torch.equal(again.scale, before.scale)
+    assert again.image_spec == before.image_spec
+
+
+def test_a_classifier_of_open_clip_is_exported_as_a_head_and_not_to_transformers(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    backbone = load_backbone(str(folders["clip"]))
+    classifier = Classifier.zero_shot(backbone, Prompts(("red", "blue"), ("a {}",), ("a {}",)))
+    classifier.save_pretrained(tmp_path / "run" / "classifier")
+    export(tmp_path / "run", Format.head, tmp_path / "head.safetensors")
+    assert (tmp_path / "head.safetensors").is_file()
+    with pytest.raises(ValueError, match="is no CLIP model of transformers"):
+        export(tmp_path / "run", Format.transformers, tmp_path / "out")

@@ -249,8 +249,11 @@ def source_of(name: str) -> tuple[str, dict[str, object]]:
             if plugins.find(FOLDER, source, base=BackboneSource).opens(Path(name)):
                 return source, {"path": name}
         raise ValueError(
-            f"{name} holds no backbone; give a folder with a CLIP model in transformers' format (config.json)"
+            f"{name} holds no backbone; give a folder with a model in transformers' format (config.json) or "
+            "in open_clip's (open_clip_config.json)"
         )
+    if name.startswith("hf-hub:"):  # as open_clip's users write hub ids
+        return "openclip", {"path": name}
     if "/" in name:
         return "huggingface", {"path": name}
     return name, {}  # somebody's own module, or a name that `plugins.find` refuses with a list of the known ones
