@@ -57,6 +57,7 @@ RANKS = {
     "export_command": 11,
     "predict_command": 11,
     "convert_command": 11,
+    "app": 11,
     "cli": 12,
     "__main__": 13,
 }
