@@ -171,6 +171,7 @@ def test_method_files_are_short() -> None:
     [
         ("surefoot", "torch"),
         ("surefoot.cli", "torch"),
+        ("surefoot.cli", "starlette"),
         ("surefoot.report", "torch"),
         ("surefoot.evaluation.metrics", "torch"),
         ("surefoot.losses", "transformers"),

@@ -65,9 +65,13 @@ def test_the_zero_shot_model_beside_a_run_is_the_run_of_zero_shot(
 ) -> None:
     given = lens([runs["flyp"], runs["zero_shot"]])
     assert [model.name for model in given.models] == ["zero_shot", "flyp/seed-0"]
-    one, other = both.look(red(squares).read_bytes()).models[0], given.look(red(squares).read_bytes()).models[0]
-    assert one.temperature == pytest.approx(other.temperature, rel=1e-6)
-    assert one.contexts == pytest.approx(other.contexts, abs=1e-6)
+    content = red(squares).read_bytes()
+    answers = (both.look(content), given.look(content))
+    one, other = (dict(zip(answer.contexts, answer.models[0].contexts, strict=True)) for answer in answers)
+    assert answers[0].models[0].temperature == pytest.approx(answers[1].models[0].temperature, rel=1e-6)
+    shared = set(one) & set(other)
+    assert len(shared) >= 5  # those that zero-shot finds most probable
+    assert [one[context] for context in shared] == pytest.approx([other[context] for context in shared], abs=1e-6)
 
 
 def test_contexts_are_the_softmax_of_scaled_cosines_in_float64(
@@ -84,7 +88,7 @@ def test_contexts_are_the_softmax_of_scaled_cosines_in_float64(
         tower = Classifier.from_pretrained(runs[name] / "classifier").backbone.image
         with torch.no_grad():
             feature = tower.raw(batch.images[place : place + 1])[0].double().numpy()
-        logits = float(start.scale) * texts @ (feature / np.linalg.norm(feature))
+        logits = start.scale.item() * texts @ (feature / np.linalg.norm(feature))
         expected = np.exp(logits - logits.max())
         expected /= expected.sum()
         of = [list(dict.fromkeys(task.contexts)).index(context) for context in answer.contexts]

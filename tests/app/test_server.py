@@ -1,6 +1,7 @@
 """`surefoot app` as a process: over HTTP, and in headless Chromium, at phone width and in dark colours too."""
 
 import html
+import inspect
 import io
 import json
 import os
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from surefoot.app import server
+from surefoot.app import command, server
 from surefoot.cli import app
 from surefoot.run import train
 
@@ -243,3 +244,10 @@ def test_the_page_names_no_other_server_and_sets_no_html() -> None:
     for file in server.PAGE.iterdir():
         text = html.unescape(file.read_text(encoding="utf-8"))
         assert not re.search(r"https?://|//cdn|@import|innerHTML|insertAdjacentHTML|document\.write", text)
+
+
+def test_the_docs_name_every_option_with_its_default() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "app.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `--([a-z-]+)` \| `(.+?)` \|", text, re.MULTILINE))
+    defaults = {name.replace("_", "-"): p.default for name, p in inspect.signature(command.app).parameters.items()}
+    assert told == {name: str(value) for name, value in defaults.items() if value is not inspect.Parameter.empty}
