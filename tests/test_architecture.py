@@ -57,6 +57,7 @@ RANKS = {
     "export_command": 11,
     "predict_command": 11,
     "convert_command": 11,
+    "app": 11,
     "cli": 12,
     "__main__": 13,
 }
@@ -170,6 +171,7 @@ def test_method_files_are_short() -> None:
     [
         ("surefoot", "torch"),
         ("surefoot.cli", "torch"),
+        ("surefoot.cli", "starlette"),
         ("surefoot.report", "torch"),
         ("surefoot.evaluation.metrics", "torch"),
         ("surefoot.losses", "transformers"),

@@ -38,7 +38,7 @@ def trained(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("verb", ["list", "train", "compare", "blend", "evaluate", "report", "predict", "check"])
+@pytest.mark.parametrize("verb", ["list", "train", "compare", "blend", "evaluate", "report", "predict", "check", "app"])
 def test_every_command_has_help_with_an_example(verb: str) -> None:
     done = surefoot(verb, "--help")
     assert done.returncode == 0

@@ -67,7 +67,7 @@ def evaluate_by_context(
     if about is None:
         raise ValueError("the classifier does not say which backbone it was fine-tuned from; give the folder of a run")
     start: Any = choose("backbone", about)
-    of_context = _context_classifier(start.plugin(start.options).load(), Prompts.from_task(parts.task))
+    of_context = context_classifier(start.plugin(start.options).load(), Prompts.from_task(parts.task))
     splits = {}
     for name, split in parts.task.tests.items():
         everything = replace(split, class_mask=(), merged=())  # which count classes, not contexts
@@ -113,7 +113,7 @@ def _check_classes(found: Classifier, task: Task) -> None:
         )
 
 
-def _context_classifier(backbone: Backbone, prompts: Prompts) -> Classifier:
+def context_classifier(backbone: Backbone, prompts: Prompts) -> Classifier:
     """Tells the contexts as if they were classes. ValueError where there is one only."""
     contexts = tuple(dict.fromkeys(prompts.contexts))
     if len(contexts) < 2:
