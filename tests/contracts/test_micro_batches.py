@@ -112,5 +112,3 @@ def test_in_float32_parts_are_as_close_to_the_exact_ones_as_the_whole_batch_is(
             allowed = max(1e-6 * length, 3 * (whole[key] - exact[key]).norm())
             assert (parts[key] - exact[key]).norm() <= allowed, key
             assert (parts[key] - exact[key]).norm() <= 1e-5 * length, key
-
-

@@ -46,7 +46,7 @@ def as_told(raw: Pass) -> Pass:
             once = fast()
         if not 0 < tower.micro_batch < len(rows):
             return once(tower, rows)
-        parts = rows.split(tower.micro_batch)
+        parts = torch.split(rows, tower.micro_batch)
         if not torch.is_grad_enabled():
             return torch.cat([once(tower, part) for part in parts])
         # not reentrant: the kind for DDP, autocast, hooks and frozen weights; random states are those of the first time

@@ -35,7 +35,7 @@ class CudaFeed(Feed):
 
     def __init__(self, fabric: Fabric, stream: Iterator[Batch]) -> None:
         super().__init__(fabric, stream)
-        self.copies = torch.cuda.Stream(fabric.device)
+        self.copies = torch.cuda.Stream(fabric.device)  # type: ignore[no-untyped-call]
 
     def __next__(self) -> Batch:
         given = next(self.stream)
