@@ -23,7 +23,7 @@ COPIES = 3  # of the whole batch's images: as read, as kept by the loader, on th
 MATRICES = 8  # (batch, batch) in a loss that compares its images
 
 
-class OutOfMemory(ValueError):
+class DoesNotFitError(ValueError):
     """A probe did not fit."""
 
 
@@ -93,7 +93,7 @@ class Preflight:
 def preflight(settings: Settings, *, memory_gib: float = 0.0) -> Preflight:
     """Probe the run of `settings` and propose batch, micro-batch and precision for `memory_gib` (0: what is free).
 
-    Raises ValueError where the settings are wrong or a probe fails, OutOfMemory where the smallest does not fit.
+    Raises ValueError where the settings are wrong or a probe fails, DoesNotFitError where the smallest does not fit.
     """
     config = resolve(settings)
     engine = config.engine
@@ -120,7 +120,7 @@ def preflight(settings: Settings, *, memory_gib: float = 0.0) -> Preflight:
     try:
         if batch > SIZES[0]:
             probes.append(_probe(wanted, min(batch, SIZES[1]), engine.micro_batch)[0])
-    except OutOfMemory as error:
+    except DoesNotFitError as error:
         notes.append(f"{error}; the estimate rests on the smaller probe alone")
     micro_batch, gib = fitting(probes, about, batch, available, micro_batch=engine.micro_batch)
     fits = gib <= ROOM * available
@@ -222,7 +222,7 @@ def _probe(wanted: Settings, images: int, micro_batch: int) -> tuple[Probe, Abou
     )
     said = done.stderr.strip().splitlines() or ["it said nothing"]
     if done.returncode == -9 or any("memory" in line.lower() and "alloc" in line.lower() for line in said[-3:]):
-        raise OutOfMemory(f"the memory did not suffice for a step of {images} images")
+        raise DoesNotFitError(f"the memory did not suffice for a step of {images} images")
     if done.returncode:
         raise ValueError(f"a step of {images} images failed: {said[-1]}")
     found = json.loads(done.stdout.strip().splitlines()[-1])
