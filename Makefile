@@ -45,6 +45,9 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/corruptions.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/plain.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/zero_shot_head.py
 	$(BIN)/python benchmarks/demo.py --whole
 

@@ -27,7 +27,9 @@ from surefoot.config import resolve
 from surefoot.data.batch import Batch
 from surefoot.data.images import ImageSpec
 from surefoot.data.prompts import DEFAULT_CONTEXTS, DEFAULT_TEMPLATES, Prompts
+from surefoot.engine.feed import Feed
 from surefoot.engine.optim import build_optimizer
+from surefoot.engine.towers import towers_told
 from surefoot.engine.train import Guard, build_fabric, train_step
 from surefoot.methods.base import Method, Progress
 
@@ -37,12 +39,13 @@ BATCH, ROUNDS, CLASSES = 32, 5, 100
 
 
 class Towers(Backbone):
-    """Both towers of ViT-B/32 size; a token a word."""
+    """Both towers of ViT-B/32 size, or of another patch; a token a word."""
 
-    def __init__(self) -> None:
+    def __init__(self, patch: int = 32) -> None:
         from transformers import CLIPConfig, CLIPModel
 
-        config = CLIPConfig(text_config={"bos_token_id": 0, "eos_token_id": 1}, projection_dim=512)  # else as published
+        text, vision = {"bos_token_id": 0, "eos_token_id": 1}, {"patch_size": patch}
+        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=512)  # else as published
         config._attn_implementation = "sdpa"
         torch.manual_seed(0)
         model = CLIPModel(config)
@@ -53,20 +56,36 @@ class Towers(Backbone):
             image_spec=ImageSpec(size=224, mean=(0.5,) * 3, std=(0.5,) * 3, resize=224),
             log_scale=nn.Parameter(torch.tensor(100.0).log()),
             bias=torch.zeros(()),
-            name="ViT-B/32 size",
+            name=f"ViT-B/{patch} size",
         )
 
     def save(self, folder: object) -> None:  # noqa: ARG002
         raise ValueError("these towers have random weights; there is nothing to save")
 
 
-def steps_of(name: str, *, views: int) -> Callable[[], float]:
-    """A function that makes one step through the engine and gives its seconds."""
-    config = resolve({"method": name, "engine.batch_size": BATCH, "data.views": views, "data.workers": 0})
+def prompts(classes: int = CLASSES) -> Prompts:
+    """Class names of three words in the default templates."""
     words = ["red", "fox", "oak", "tree", "old", "car", "sea", "bird", "big", "dog"]
-    classes = tuple(f"{words[i // 10]} {words[i % 10]} {i}" for i in range(CLASSES))
+    names = tuple(f"{words[i // 10 % 10]} {words[i % 10]} {i}" for i in range(classes))
+    return Prompts(names, DEFAULT_TEMPLATES, DEFAULT_CONTEXTS)
+
+
+def steps_of(
+    name: str,
+    *,
+    views: int,
+    batch: int = BATCH,
+    micro_batch: int = 0,
+    classes: int = CLASSES,
+    compiled: bool = False,
+    patch: int = 32,
+    first: int = 0,
+) -> Callable[[], float]:
+    """A function that makes one step through the engine and gives its seconds (on a GPU those of queueing it)."""
+    sizes = {"engine.batch_size": batch, "engine.micro_batch": micro_batch}
+    config = resolve({"method": name, "data.views": views, "data.workers": 0, **sizes})
     plugin = config.method.plugin
-    method: Method = plugin(config.method.options, Towers(), Prompts(classes, DEFAULT_TEMPLATES, DEFAULT_CONTEXTS))
+    method: Method = plugin(config.method.options, Towers(patch), prompts(classes))
     method.remember_crops(views)
     fabric = build_fabric(config.engine)
     stage = method.stages[0]
@@ -74,13 +93,15 @@ def steps_of(name: str, *, views: int) -> Callable[[], float]:
     optimizer = build_optimizer(groups, weight_decay=config.engine.weight_decay)
     wrapped, stepped = fabric.setup(method, optimizer)
     method.train()
-    guard, at, batches = Guard(fabric, config.engine, optimizer), 0, endless()
+    guard, at = Guard(fabric, config.engine, optimizer), 0
+    batches = Feed.to(fabric, endless(batch, classes, first=first))
 
     def step() -> float:
         nonlocal at
         progress = Progress(at, 1000, 0, 10)
         started = time.perf_counter()
-        train_step(fabric, wrapped, stepped, batches, config.engine, progress, guard)
+        with towers_told(method, micro_batch=micro_batch, compiled=compiled):
+            train_step(fabric, wrapped, stepped, batches, config.engine, progress, guard)
         method.after_step(progress)
         optimizer.zero_grad()
         at += 1
@@ -89,13 +110,16 @@ def steps_of(name: str, *, views: int) -> Callable[[], float]:
     return step
 
 
-def endless() -> Iterator[Batch]:
-    """The same images each time: what they show does not change what a step costs."""
+def endless(count: int = BATCH, classes: int = CLASSES, *, first: int = 0) -> Iterator[Batch]:
+    """The same images each time (at first only `first` of them): what they show does not change what a step costs."""
     draw = torch.Generator().manual_seed(0)
-    images = torch.randn(BATCH, 3, 224, 224, generator=draw)
-    labels, index = torch.randint(CLASSES, (BATCH,), generator=draw), torch.arange(BATCH)
+    images = torch.randn(count, 3, 224, 224, generator=draw)
+    labels, index = torch.randint(classes, (count,), generator=draw), torch.arange(count)
+    batch = Batch(images, labels, torch.full_like(index, -1), index, torch.zeros_like(index))
+    if first:
+        yield Batch(*(part[:first] for part in batch[:5]))
     while True:
-        yield Batch(images, labels, torch.full_like(index, -1), index, torch.zeros_like(index))
+        yield batch
 
 
 def paired(name: str, views: int) -> dict[str, float]:

@@ -50,6 +50,8 @@ RANKS = {
     "changed_images": 10,
     "variants": 10,
     "checking": 10,
+    "preflight": 10,
+    "probing": 10,
     "exporting": 10,
     "comparison": 11,
     "arguments": 11,
@@ -58,6 +60,7 @@ RANKS = {
     "predict_command": 11,
     "convert_command": 11,
     "app": 11,
+    "preflight_command": 11,
     "cli": 12,
     "__main__": 13,
 }

@@ -26,6 +26,7 @@ OPTIONS = (
     "by-context",
     "look-alike",
     "page",
+    "memory",
 )
 SINGLE = ("task", "backbone", "method", "seed")  # settings without a dot
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from surefoot import convert_command, export_command, predict_command, prompts_command
+from surefoot import convert_command, export_command, predict_command, preflight_command, prompts_command
 from surefoot.app import command as app_command
 from surefoot.arguments import blend_options_of, folder_name, grid_of, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
@@ -28,6 +28,7 @@ app.command(name="app")(app_command.app)
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5
+app.command(context_settings=PASS_ON)(preflight_command.preflight)
 
 Settings = Annotated[list[str] | None, typer.Argument(help=SETTINGS_HELP, show_default=False)]
 Task = Annotated[str, typer.Option(help="Name of a task, or a folder, zip or table of your own images.")]

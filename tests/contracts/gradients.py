@@ -12,6 +12,7 @@ from surefoot import plugins
 from surefoot.backbones.base import load_backbone
 from surefoot.data.batch import Batch
 from surefoot.data.prompts import Prompts
+from surefoot.engine.towers import towers_told
 from surefoot.methods.base import Method, Progress, Stage
 
 PROMPTS = Prompts(("red", "green", "blue"), ("a {}", "a picture of a {}", "one {}"), ("a bright {}", "a dark {}"))
@@ -27,7 +28,7 @@ def share(rank: int, world: int, *, view: int) -> Batch:
     return Batch(*(part[rows] for part in whole))
 
 
-def main(rank: int, world: int, meeting: str, folder: Path, backbone: str, names: list[str]) -> None:
+def main(rank: int, world: int, meeting: str, folder: Path, backbone: str, micro_batch: int, names: list[str]) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     for name in names:
@@ -38,10 +39,12 @@ def main(rank: int, world: int, meeting: str, folder: Path, backbone: str, names
             method.zero_grad()
             training = method.train_only(stage.train)
             wrapped = DistributedDataParallel(method) if training else method
-            terms = wrapped(share(rank, world, view=0 if stage.augment else -1), Progress(0, 10, 0, 2, number))
-            loss = torch.stack(list(terms.values())).sum()
-            if training:
-                loss.backward()
+            given = share(rank, world, view=0 if stage.augment else -1)
+            with towers_told(method, micro_batch=micro_batch, compiled=False):
+                terms = wrapped(given, Progress(0, 10, 0, 2, number))
+                loss = torch.stack(list(terms.values())).sum()
+                if training:
+                    loss.backward()
             mean = loss.detach().clone()
             distributed.all_reduce(mean)
             found = {key: parameter.grad for key, parameter in training.items() if parameter.grad is not None}
@@ -52,4 +55,6 @@ def main(rank: int, world: int, meeting: str, folder: Path, backbone: str, names
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5], sys.argv[6:])
+    main(
+        int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]), sys.argv[5], int(sys.argv[6]), sys.argv[7:]
+    )

@@ -56,8 +56,8 @@ class Frozen(_Aside[Copied]):
     """The teacher: a copy of an image module that never trains and is in no `parameters()` or `state_dict()`.
 
     With `views` = K > 0 (`data.views=K`: K fixed crops an image) its features are remembered by (index, view), also
-    for the evaluation transform (view -1); they are those of the uncached teacher. Remembering reads the batch's
-    index: one device sync a step. With 0 each batch is computed anew. A run tells the teachers of its method
+    for the evaluation transform (view -1); they are those of the uncached teacher. Keeping new ones waits for the
+    device, finding them does not. With 0 each batch is computed anew. A run tells the teachers of its method
     (`Method.remember_crops`).
     """
 
@@ -78,11 +78,12 @@ class Frozen(_Aside[Copied]):
         """Features (B, D) of `batch.images`, no gradient."""
         if self._views == 0:
             return self._features(batch)
-        remembered = self._memory.find(batch.index, batch.view)
-        if len(remembered) == len(batch.index):
-            return remembered.to(batch.images.device)
+        _, index, view = (torch.from_numpy(part) for part in batch.on_host())
+        remembered = self._memory.find(index, view)
+        if len(remembered) == len(index):
+            return remembered.to(batch.images.device, non_blocking=True)
         features = self._features(batch)  # the whole batch: a part of it might be rounded in another way
-        self._memory.keep(batch.index, batch.view, features)
+        self._memory.keep(index, view, features)
         return features
 
     def _features(self, batch: Batch) -> Tensor:

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from surefoot.backbones._passes import Tower
 
-class ImageTower(nn.Module, ABC):
+
+class ImageTower(Tower, ABC):
     """Images (N, 3, S, S), normalised by the backbone's ImageSpec, to unit features (N, dim) in float32.
 
     `blocks`: what the names of each transformer block's weights begin with, first to last; empty where there are none.
@@ -47,7 +50,7 @@ class ImageTower(nn.Module, ABC):
         return unit(self.raw(images))
 
 
-class TextTower(nn.Module, ABC):
+class TextTower(Tower, ABC):
     """Tokens (N, L) to unit features (N, dim) in float32; `causal` where a state never sees later tokens.
 
     `blocks` and `stem` as in `ImageTower`.
@@ -98,12 +101,12 @@ class RawFeatures(nn.Module):
 
 @contextmanager
 def parts_of(module: nn.Module, places: Sequence[int]) -> Iterator[dict[int, Tensor]]:
-    """What the parts at `places` of the image tower in `module` give, by place, when it runs inside."""
+    """What the parts at `places` of the image tower in `module` give, by place, when it runs inside, once."""
     found: dict[int, Tensor] = {}
 
     def keeping(place: int) -> Callable[..., None]:
         def keep(_module: nn.Module, _given: object, output: Tensor) -> None:
-            found[place] = output
+            found[place] = torch.cat([found[place], output]) if place in found else output  # of one part after another
 
         return keep
 

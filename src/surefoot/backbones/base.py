@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from surefoot import plugins
 from surefoot.backbones._frozen import Average as Average
 from surefoot.backbones._frozen import Frozen as Frozen
+from surefoot.backbones._passes import Tower as Tower
 from surefoot.backbones._remembered import remembered
 from surefoot.backbones._towers import ImageTower as ImageTower
 from surefoot.backbones._towers import RawFeatures as RawFeatures
@@ -105,7 +106,7 @@ class Backbone(nn.Module, ABC):
         """Unit features (N, D) of the texts, with gradient; equal texts are encoded once."""
         first = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         features: Tensor = self.text(self.tokenize(list(first)))  # (unique, D)
-        rows = torch.tensor([first[text] for text in texts], device=features.device)
+        rows = torch.tensor([first[text] for text in texts]).to(features.device, non_blocking=True)
         return features.index_select(0, rows)
 
     @torch.no_grad()

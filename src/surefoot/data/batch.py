@@ -4,7 +4,7 @@ Decoding belongs to `images`, what is drawn to `draws`: neither depends on worke
 """
 
 from collections import Counter
-from collections.abc import Generator, Hashable
+from collections.abc import Callable, Generator, Hashable
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Never, Self
 
@@ -45,6 +45,17 @@ class Batch(NamedTuple):
     groups: Tensor  # (B,) int64; -1 where there is none
     index: Tensor  # type: ignore[assignment]  # (B,) int64, position in the split; hides tuple.index
     view: Tensor  # (B,) int64, which random crop of the image; -1 for the evaluation transform
+    host: tuple[NDArray[np.int64], ...] = ()  # labels, index and view, of a batch that `placed` put on a device
+
+    def placed(self, place: "Callable[[Batch], Batch]") -> "Batch":
+        """The batch where `place` puts its tensors; what is looked up by its labels need not be fetched from there."""
+        host = self.host or tuple(part.numpy() for part in (self.labels, self.index, self.view))
+        return place(self._replace(host=()))._replace(host=host)
+
+    def on_host(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Labels, index and view (B,); waits for the device of a batch that was not `placed`."""
+        labels, index, view = self.host or tuple(part.cpu().numpy() for part in (self.labels, self.index, self.view))
+        return labels, index, view
 
 
 Batches = Generator[Batch, None, None]
@@ -219,10 +230,7 @@ def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[P
             if bad:
                 _stop(split, config)
             at = torch.from_numpy(index)
-            pictures = normalise(images, spec)  # (B, 3, S, S)
-            if torch.cuda.is_available():
-                pictures = pictures.pin_memory()
-            yield Batch(pictures, labels[at], groups[at], at, torch.from_numpy(view))
+            yield Batch(normalise(images, spec), labels[at], groups[at], at, torch.from_numpy(view))
     except RuntimeError as error:
         if "worker" not in str(error):
             raise

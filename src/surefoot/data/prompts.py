@@ -126,9 +126,9 @@ class Prompts:
         return self._drawn(pool, batch, use=SPURIOUS)
 
     def _drawn(self, templates: Sequence[str], batch: Batch, *, use: int) -> list[str]:
-        index, view = batch.index.cpu().numpy(), batch.view.cpu().numpy()
+        labels, index, view = batch.on_host()
         drawn = choices(self.seed, index, view, count=len(templates), use=use)  # (B,)
-        called = [self.called[label] for label in batch.labels.tolist()]
+        called = [self.called[label] for label in labels.tolist()]
         counts = np.array([len(names) for names in called], dtype=np.int64)
         place = choices(self.seed, index, view, count=counts, use=NAME)  # (B,)
         return [

@@ -31,8 +31,10 @@ from torch import Tensor
 from surefoot.checkpoint import TrainState, restore
 from surefoot.data.batch import Batch, Batches
 from surefoot.data.held_out import NOTHING, HeldOut
+from surefoot.engine.feed import Feed
 from surefoot.engine.optim import build_optimizer, learning_rate, set_learning_rate, suppress_step_where
 from surefoot.engine.rates import rate_groups
+from surefoot.engine.towers import towers_told
 from surefoot.methods.base import Method, Progress, Stage
 
 IMAGENET_WARMUP = 500 / 25_030  # steps of WiSE-FT, FLYP and those after them: 500 of ten epochs at batch 512
@@ -54,6 +56,8 @@ class EngineConfig(BaseModel):
     text_lr: NonNegativeFloat = 1.0  # of the text tower
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # multiplies the rate once more for each block further down
     checkpointing: bool = False  # compute each block again on the way back, to save memory
+    micro_batch: NonNegativeInt = 0  # images or sentences that go through a tower at a time; 0 = all
+    compile: bool = False  # the towers, by torch.compile
     accumulate: PositiveInt = 1  # parts of a batch that go through the model one after the other
     precision: Annotated[Literal["auto", "bf16", "32"], BeforeValidator(str)] = (
         "auto"  # auto: bf16 in hardware, else 32
@@ -169,7 +173,11 @@ def fit(
         state.optimizer = {}
         method.train()
         guard = Guard(fabric, config, optimizer)
-        with closing(batches(stage, start=state.step * config.accumulate)) as stream:
+        with (
+            closing(batches(stage, start=state.step * config.accumulate)) as read,
+            towers_told(method, micro_batch=config.micro_batch, compiled=config.compile),
+        ):
+            stream = Feed.to(fabric, read)
             while state.step < steps:
                 started = time.perf_counter()
                 rate = learning_rate(state.step, steps, peak=config.lr * stage.lr, warmup=round(config.warmup * steps))
@@ -202,10 +210,13 @@ def train_step(
     progress: Progress,
     guard: "Guard",
 ) -> dict[str, Tensor]:
-    """Forward and backward of one batch, then the optimizer; returns the loss terms on the device, no sync."""
+    """Forward and backward of one batch, then the optimizer; returns the loss terms on the device, no sync.
+
+    `batches` are on the device already (`Feed`).
+    """
     totals: dict[str, Tensor] = {}
     for part in range(config.accumulate):
-        batch: Batch = fabric.to_device(next(batches))
+        batch = next(batches)
         with fabric.no_backward_sync(wrapped, enabled=part < config.accumulate - 1):
             terms: dict[str, Tensor] = wrapped(batch, progress)
             loss = torch.stack(list(terms.values())).sum() / config.accumulate
