@@ -229,13 +229,7 @@ def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
 
 
 def _fit(
-    parts: Parts,
-    config: RunConfig,
-    method: Method,
-    state: TrainState,
-    folder: RunFolder,
-    watch: Watch,
-    trackers: Trackers,
+    parts: Parts, config: RunConfig, method: Method, state: TrainState, folder: RunFolder, watch: Watch, also: Trackers
 ) -> None:
     fabric, train_split = parts.fabric, parts.task.train
     total = sum(stage_steps(stage, config.engine, images=len(train_split)) for stage in method.stages)
@@ -268,7 +262,7 @@ def _fit(
             entry |= watch.look(state, steps)
             metrics.write({**entry, "time": time.time()})
             done = steps_done(method.stages, state, config.engine, images=len(train_split))
-            trackers.log(done, entry)
+            also.log(done, entry)
             bar.advance_to(done, f"loss {sum(values):.3f}")
             watch.stop_if_spent()  # before anything is saved that a resumed run would take for its end
             if stop or state.step == steps or state.step % config.engine.save_every == 0:

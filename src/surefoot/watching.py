@@ -68,8 +68,8 @@ class BudgetSpentError(Exception):
 class MeterWatch(Watch):
     """Reads a meter every so many steps and at the end of each stage.
 
-    Every process reads it, since the parts of a model may lie on all of them; the first one's reading counts. To be made
-    before the method has trained or been resumed.
+    Every process reads it, since the parts of a model may lie on all of them; the first one's reading counts. To be
+    made before the method has trained or been resumed.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class MeterWatch(Watch):
         )
         if config.budget and not self.counted:
             raise ValueError(
-                f"forgetting.budget={config.budget} is on the accuracy of unrelated tasks, but there is none beside the "
-                "run's own; name some in forgetting.tasks, or give forgetting.budget_on=held_out"
+                f"forgetting.budget={config.budget} is on the accuracy of unrelated tasks, but there is none beside "
+                "the run's own; name some in forgetting.tasks, or give forgetting.budget_on=held_out"
             )
         self.spent = False
         self.stopped: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """How far a model has moved from the zero-shot model: pure functions of features, no labels.
 
-Everything is made in float64 on the CPU. Which images and texts are embedded, and when, belongs to `meter`; what methods
-train with too stands in `losses` and is taken from there.
+Everything is made in float64 on the CPU. Which images and texts are embedded, and when, belongs to `meter`; what
+methods train with too stands in `losses` and is taken from there.
 """
 
 from collections.abc import Mapping

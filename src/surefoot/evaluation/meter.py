@@ -27,7 +27,7 @@ from surefoot.evaluation import forgetting
 from surefoot.evaluation.forgetting import Features, Texts
 
 LENGTH = 8  # tokens of a random text, as in Lipsum-FT
-SENTENCES = 2000  # at most so many make the class weights of a task, or one a class: each reading may encode them anew
+SENTENCES = 1000  # at most so many make the class weights of a task, or one a class: each reading may encode them anew
 HELD_OUT = "held_out"  # the name of the run's own validation images among the accuracies
 
 
