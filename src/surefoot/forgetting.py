@@ -3,7 +3,6 @@
 The numbers are those of the meter that a run reads while it trains; no label of the images is needed.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import numpy as np
 
 from surefoot.backbones.base import Backbone, load_backbone
 from surefoot.classifier import CARD, Classifier
-from surefoot.config import RunConfig, Settings, choose, resolve
+from surefoot.config import Settings, choose, resolve
+from surefoot.data.manifest import IMAGE_SUFFIXES
 from surefoot.data.sources import FolderSource
 from surefoot.data.task import Split, Task
 from surefoot.engine.train import build_fabric
 from surefoot.evaluation.meter import Meter
-from surefoot.predicting import image_files
 from surefoot.run import NO_SETTINGS, load_task
 from surefoot.run_folder import classifier_folder
 from surefoot.watching import unrelated
@@ -48,7 +47,7 @@ def forgetting(
             f"{model} and what it is compared with are of two kinds: features of {now.dim} and {start.dim} dimensions, "
             f"images of {now.image_spec.size} and {start.image_spec.size} pixels; compare a model with its own start"
         )
-    task, with_labels = _images(str(images), own, config)
+    task, with_labels = _images(str(images), own)
     fabric = build_fabric(config.engine)
     fabric.to_device(start)
     fabric.to_device(now)
@@ -88,31 +87,23 @@ def _chosen(part: str, about: dict[str, Any]) -> Any:
     return choice.plugin(choice.options)
 
 
-def _images(images: str, own: dict[str, Any], config: RunConfig) -> tuple[Task, bool]:
+def _images(images: str, own: dict[str, Any]) -> tuple[Task, bool]:
     """The task whose validation images are looked at and whose classes the sentences name; whether labels are known."""
-    task: Task = _chosen("task", own["task"]).load() if "task" in own and not images else _named(images, own)
-    if not images or not Path(images).is_dir() or _is_task(images):
-        return task, True
-    return replace(task, validation=_unlabelled(image_files(Path(images)), Path(images))), False
-
-
-def _named(images: str, own: dict[str, Any]) -> Task:
-    if images and (not Path(images).is_dir() or _is_task(images)):
-        return load_task(images)
-    found: Task = _chosen("task", own.get("task", {})).load()
-    return found
-
-
-def _is_task(folder: str) -> bool:
-    """Whether a folder has splits or classes as the task `folder` reads them."""
+    if images and not Path(images).is_dir():
+        return load_task(images), True
+    named: Task = _chosen("task", own.get("task", {})).load()
+    if not images:
+        return named, True
     try:
-        load_task(folder)
-    except ValueError:
-        return False
-    return True
+        return load_task(images), True
+    except ValueError:  # no classes there: any images
+        return replace(named, validation=_unlabelled(Path(images))), False
 
 
-def _unlabelled(files: Sequence[Path], root: Path) -> Split:
-    nothing = np.zeros(len(files), dtype=np.int64)
-    paths = [file.relative_to(root).as_posix() for file in files]
-    return Split("images", FolderSource(root), paths, nothing, nothing - 1)
+def _unlabelled(root: Path) -> Split:
+    source = FolderSource(root)
+    paths = [path for path in source.files() if Path(path).suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise ValueError(f"--images={root} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    nothing = np.zeros(len(paths), dtype=np.int64)
+    return Split("images", source, paths, nothing, nothing - 1)

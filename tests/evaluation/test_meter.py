@@ -44,7 +44,9 @@ def test_a_sample_gives_the_features_of_evaluation(backbone: Backbone, task: Tas
     count = len(task.validation)
     sample = Sample.read(task.validation, backbone.image_spec, DATA, count=1000)
     with torch.no_grad():
-        wanted = [backbone.eval().image(b.images) for b in evaluation_batches(task.validation, backbone.image_spec, DATA)]
+        wanted = [
+            backbone.eval().image(b.images) for b in evaluation_batches(task.validation, backbone.image_spec, DATA)
+        ]
     assert torch.equal(sample.features(backbone), torch.cat(wanted))
     assert sample.pixels.shape[0] == count
     assert sample.pixels.dtype == torch.uint8
@@ -85,10 +87,10 @@ def test_accuracy_is_by_the_text_tower_as_it_is_now(backbone: Backbone, task: Ta
 def test_a_reading_leaves_random_generators_and_the_mode_alone(backbone: Backbone, task: Task) -> None:
     made = meter(backbone, task)
     backbone.train()
-    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    before, numpy_before = torch.random.get_rng_state(), np.random.get_state()[1]
     made.read(backbone)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == numpy_before).all()
     assert all(part.training for part in backbone.modules())
 
 
@@ -118,7 +120,8 @@ def test_wrong_settings_are_errors(settings: Mapping[str, Any], says: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("every", "unit", "steps"), [(0, "steps", 0), (3, "steps", 3), (1, "epochs", 7), (0.5, "epochs", 4), (2, "epochs", 14)]
+    ("every", "unit", "steps"),
+    [(0, "steps", 0), (3, "steps", 3), (1, "epochs", 7), (0.5, "epochs", 4), (2, "epochs", 14)],
 )
 def test_steps_between_readings(every: float, unit: Any, steps: int) -> None:
     assert ForgettingConfig(every=every, unit=unit).steps_between(7) == steps

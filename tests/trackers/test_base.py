@@ -9,7 +9,7 @@ import surefoot
 from surefoot.config import resolve
 from surefoot.trackers.base import HIDDEN, About, Trackers, TrackingConfig, numbers, without_secrets
 
-TRACKER = '''
+TRACKER = """
 from pathlib import Path
 from surefoot.trackers.base import Tracker
 
@@ -30,7 +30,7 @@ class ToFile(Tracker):
         with self.path.open("a") as file:
             file.write(line + "\\n")
     breaks = -1
-'''
+"""
 
 
 @pytest.fixture
@@ -38,7 +38,9 @@ def to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "written_trackers").mkdir()
     (tmp_path / "written_trackers" / "good.py").write_text(TRACKER)
     (tmp_path / "written_trackers" / "bad.py").write_text(TRACKER.replace("breaks = -1", "breaks = 2"))
-    (tmp_path / "written_trackers" / "lost.py").write_text(TRACKER.replace("self.path =", "import no_such_library; x ="))
+    (tmp_path / "written_trackers" / "lost.py").write_text(
+        TRACKER.replace("self.path =", "import no_such_library; x =")
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
 
