@@ -23,7 +23,7 @@ app = typer.Typer(
 
 app.add_typer(prompts_command.app, name="prompts")
 app.command()(convert_command.convert)
-app.command(context_settings={"ignore_unknown_options": True})(forgetting_command.forgetting)
+app.command()(forgetting_command.forgetting)
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5

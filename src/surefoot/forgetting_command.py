@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from surefoot.arguments import settings_of
 from surefoot.exit_codes import exit_codes, usage_errors
 
 
@@ -31,9 +30,9 @@ def forgetting(
     """
     with usage_errors():
         named = [name.strip() for name in tasks.split(",") if name.strip()]
-        wanted = settings_of(settings, "", {"forgetting.tasks": named} if named else {})
-        from surefoot.config import flatten, resolve
+        from surefoot.config import flatten, parse_settings, resolve
 
+        wanted = {**({"forgetting.tasks": named} if named else {}), **parse_settings(settings or [])}
         resolve(wanted)
         odd = [name for name, _ in flatten(wanted) if name.partition(".")[0] in ("task", "backbone", "method")]
         if odd:

@@ -1,5 +1,5 @@
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class ToFile(Tracker):
 
 
 @pytest.fixture
-def to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "written_trackers").mkdir()
     (tmp_path / "written_trackers" / "good.py").write_text(TRACKER)
     (tmp_path / "written_trackers" / "bad.py").write_text(TRACKER.replace("breaks = -1", "breaks = 2"))
@@ -42,7 +42,7 @@ def to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         TRACKER.replace("self.path =", "import no_such_library; x =")
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
+    return tmp_path
 
 
 def test_a_tracker_of_your_own_is_told_of_every_step_and_of_the_result(to_file: Path, quick: dict[str, Any]) -> None:
