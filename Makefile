@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 OPENCLIP := .venv-openclip
+TRACKERS := .venv-trackers
 
-.PHONY: setup demo test test-openclip lint types benchmark docs chromium clean
+.PHONY: setup demo test test-openclip test-trackers lint types benchmark docs chromium clean
 
 setup: $(READY)
 
@@ -33,6 +34,17 @@ $(OPENCLIP)/ready: pyproject.toml constraints.txt constraints-openclip.txt
 test-openclip: $(OPENCLIP)/ready
 	$(OPENCLIP)/bin/python -m pytest -n 2 --dist worksteal tests/openclip
 
+# Trackers bring many packages that nothing else needs: their tests have an environment of their own too.
+$(TRACKERS)/ready: pyproject.toml constraints.txt constraints-trackers.txt
+	$(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(TRACKERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-xdist
+	$(TRACKERS)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -r constraints-trackers.txt
+	touch $(TRACKERS)/ready
+
+test-trackers: $(TRACKERS)/ready
+	$(TRACKERS)/bin/python -m pytest -n 2 --dist worksteal tests/trackers
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,4 +71,4 @@ chromium:
 	command -v chromium || (apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium)
 
 clean:
-	rm -rf $(VENV) $(OPENCLIP) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(OPENCLIP) $(TRACKERS) .mypy_cache .ruff_cache .pytest_cache

@@ -30,13 +30,17 @@ RANKS = {
     "language_models": 2,
     "classifier": 3,
     "evaluation.calibration": 3,
+    "evaluation.forgetting": 3,
     "methods": 4,
     "checkpoint": 5,
     "engine": 6,
     "evaluation.evaluate": 6,
+    "evaluation.meter": 6,
+    "trackers": 6,
     "run_folder": 6,
     "interruption": 6,
     "report": 7,
+    "watching": 7,
     "config": 8,
     "run": 9,
     "catalogue": 9,
@@ -53,14 +57,16 @@ RANKS = {
     "preflight": 10,
     "probing": 10,
     "exporting": 10,
+    "forgetting": 10,
     "comparison": 11,
     "arguments": 11,
+    "app": 11,
     "prompts_command": 12,
     "export_command": 12,
     "predict_command": 12,
     "convert_command": 12,
-    "app": 11,
     "preflight_command": 12,
+    "forgetting_command": 12,
     "cli": 13,
     "__main__": 14,
 }
@@ -140,7 +146,7 @@ def test_a_module_imports_only_from_lower_ranks(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_plugin_imports_no_plugin_beside_it(path: Path) -> None:
     folder = path.parent.name
-    if folder not in ("tasks", "backbones", "methods") or path.stem == "base":
+    if folder not in ("tasks", "backbones", "methods", "trackers") or path.stem == "base":
         return
     beside = {f"surefoot.{folder}.{other.stem}" for other in path.parent.glob("*.py") if other.stem[0] != "_"}
     beside -= {f"surefoot.{folder}.base", module_of(path)}

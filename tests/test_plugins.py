@@ -66,7 +66,7 @@ def test_names_are_listed_without_importing_any() -> None:
 
 def test_a_folder_that_is_none_is_refused() -> None:
     for folder in ("recipes", "cli"):
-        with pytest.raises(ValueError, match=f"'{folder}'; there are tasks, backbones and methods"):
+        with pytest.raises(ValueError, match=f"'{folder}'; there are tasks, backbones, methods and trackers"):
             plugins.names(folder)
 
 

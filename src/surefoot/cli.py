@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from surefoot import convert_command, export_command, predict_command, preflight_command, prompts_command
+from surefoot import (
+    convert_command,
+    export_command,
+    forgetting_command,
+    predict_command,
+    preflight_command,
+    prompts_command,
+)
 from surefoot.app import command as app_command
 from surefoot.arguments import blend_options_of, folder_name, grid_of, settings_of, whole_numbers
 from surefoot.exit_codes import exit_codes, usage_errors
@@ -25,6 +32,7 @@ app = typer.Typer(
 app.add_typer(prompts_command.app, name="prompts")
 app.command()(convert_command.convert)
 app.command(name="app")(app_command.app)
+app.command()(forgetting_command.forgetting)
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5

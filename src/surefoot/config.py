@@ -19,9 +19,11 @@ from surefoot.data.batch import DataConfig
 from surefoot.data.sources import is_place
 from surefoot.data.task import TRIAL, TaskSource
 from surefoot.engine.train import EngineConfig
+from surefoot.evaluation.meter import ForgettingConfig
 from surefoot.methods.base import Method
 from surefoot.options import check as check
 from surefoot.options import unknown
+from surefoot.trackers.base import TrackingConfig
 
 Settings = Mapping[str, Any]
 """Dotted names to values: {"method": "flyp", "engine.lr": 1e-5}."""
@@ -68,6 +70,8 @@ class RunConfig:
     data: DataConfig
     engine: EngineConfig
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    forgetting: ForgettingConfig = field(default_factory=ForgettingConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +82,13 @@ class RunConfig:
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
-    {"data": DataConfig, "engine": EngineConfig, "evaluation": EvaluationConfig}
+    {
+        "data": DataConfig,
+        "engine": EngineConfig,
+        "evaluation": EvaluationConfig,
+        "forgetting": ForgettingConfig,
+        "tracking": TrackingConfig,
+    }
 )
 
 

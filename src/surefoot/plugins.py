@@ -1,4 +1,4 @@
-"""One file, one name: lists, finds and loads the plug-ins of `tasks/`, `backbones/` and `methods/`.
+"""One file, one name: lists, finds and loads the plug-ins of `tasks/`, `backbones/`, `methods/` and `trackers/`.
 
 A file's name is the plug-in's name; it defines one subclass of the folder's base class with a nested Config. An
 importable module outside the library (`my_package.my_method`) loads in the same way.
@@ -23,7 +23,7 @@ def names(folder: str) -> list[str]:
     spec = importlib.util.find_spec(f"surefoot.{folder}")
     if spec is None or spec.submodule_search_locations is None:
         raise ValueError(
-            f"surefoot has no folder of plug-ins called {folder!r}; there are tasks, backbones and methods"
+            f"surefoot has no folder of plug-ins called {folder!r}; there are tasks, backbones, methods and trackers"
         )
     found = (module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))
     return sorted(name for name in found if name not in NO_PLUGINS and not name.startswith("_"))

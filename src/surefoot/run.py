@@ -25,11 +25,13 @@ from surefoot.data.scan import broken_images, leakage_notes
 from surefoot.data.task import Task
 from surefoot.engine.log import metrics_file, progress_bar, tell
 from surefoot.engine.optim import current_rate
-from surefoot.engine.train import build_fabric, fit, stage_steps
+from surefoot.engine.train import build_fabric, fit, stage_steps, steps_done
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
 from surefoot.interruption import Interrupted, stop_signals
 from surefoot.methods.base import Method, Stage
 from surefoot.run_folder import RunFolder
+from surefoot.trackers.base import About, Trackers, TrackingConfig
+from surefoot.watching import Watch, WatchConfig, build_watch, told_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -123,13 +125,25 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     torch.manual_seed(config.seed)
     method = build_method(config, task)
     on_first_rank(fabric, begin)  # only now: what could not be built leaves no folder that refuses the next try
-    state = checkpoint.load(folder.last, method)
     fabric.to_device(method)
-    _fit(parts, config, method, state, folder)
-    classifier = method.classifier()
-    chosen = method.selected_on
-    classifier.provenance = {"config": config.to_dict(), "data": data, "selected_on": chosen}
-    return finish(parts, config, classifier, folder, seconds=state.seconds, selected_on=chosen)
+    about_meter = WatchConfig(config.forgetting, config.data, config.engine.batch_size, config.seed)
+    watch = build_watch(method, task, folder, about_meter, fabric, load=load_task, on_first=on_first_rank)
+    state = checkpoint.load(folder.last, method)
+    trackers = Trackers(config.tracking if fabric.is_global_zero else TrackingConfig())
+    name = "-".join((task.name, config.method.name, str(config.seed)))
+    done = steps_done(method.stages, state, config.engine, images=len(task.train))
+    with trackers.following(About(output, config.tracking.project, name, config.to_dict()), step=done):
+        with watch.training():
+            _fit(parts, config, method, state, folder, watch, trackers)
+        classifier = method.classifier()
+        chosen = "validation" if config.forgetting.budget else method.selected_on
+        classifier.provenance = {"config": config.to_dict(), "data": data, "selected_on": chosen}
+        forgetting, seconds = watch.results(classifier.backbone), state.seconds
+        run = finish(parts, config, classifier, folder, seconds=seconds, selected_on=chosen, forgetting=forgetting)
+        trackers.conclude(run.results)
+    if fabric.is_global_zero:
+        tell(told_of(forgetting, seconds))
+    return run
 
 
 def build_method(config: RunConfig, task: Task) -> Method:
@@ -159,6 +173,7 @@ def finish(
     method: str = "",
     sweep: Sequence[Mapping[str, Any]] = (),
     selection: Sequence[Mapping[str, Any]] = (),
+    forgetting: Mapping[str, Any] = NO_SETTINGS,
 ) -> Run:
     """Evaluate a classifier, calibrate it on validation, and write it with its results into the folder."""
     fabric, task = parts.fabric, parts.task
@@ -179,6 +194,7 @@ def finish(
         "splits": found.splits,
         "sweep": list(sweep),
         "selection": list(selection),
+        "forgetting": dict(forgetting),
     }
 
     def write() -> None:
@@ -212,7 +228,9 @@ def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
         raise ValueError(error)
 
 
-def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, folder: RunFolder) -> None:
+def _fit(
+    parts: Parts, config: RunConfig, method: Method, state: TrainState, folder: RunFolder, watch: Watch, also: Trackers
+) -> None:
     fabric, train_split = parts.fabric, parts.task.train
     total = sum(stage_steps(stage, config.engine, images=len(train_split)) for stage in method.stages)
 
@@ -241,9 +259,12 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
             *values, stop = fabric.all_reduce(told, reduce_op="mean").tolist()
             loss = dict(zip(terms, values, strict=True))
             entry = {"stage": state.stage, "step": state.step - 1, "lr": current_rate(optimizer), "loss": loss}
+            entry |= watch.look(state, steps)
             metrics.write({**entry, "time": time.time()})
-            before = sum(stage_steps(s, config.engine, images=len(train_split)) for s in method.stages[: state.stage])
-            bar.advance_to(before + state.step, f"loss {sum(values):.3f}")
+            done = steps_done(method.stages, state, config.engine, images=len(train_split))
+            also.log(done, entry)
+            bar.advance_to(done, f"loss {sum(values):.3f}")
+            watch.stop_if_spent()  # before anything is saved that a resumed run would take for its end
             if stop or state.step == steps or state.step % config.engine.save_every == 0:
                 on_first_rank(fabric, lambda: checkpoint.save(folder.last, method, optimizer, state))
             if stop:
@@ -257,8 +278,18 @@ def _fit(parts: Parts, config: RunConfig, method: Method, state: TrainState, fol
             config.seed,
             fabric.to_device,
         )
-        images, seed = len(train_split), config.seed
-        fit(fabric, method, batches, config.engine, state, images=images, held_out=held_out, seed=seed, on_look=look)
+        fit(
+            fabric,
+            method,
+            batches,
+            config.engine,
+            state,
+            images=len(train_split),
+            seed=config.seed,
+            on_look=look,
+            held_out=held_out,
+            also_look=watch.every,
+        )
 
 
 def about_data(task: Task) -> dict[str, Any]:

@@ -130,7 +130,16 @@ def as_json(content: Any) -> str:
 
 
 INNOCENT = frozenset(
-    {"data.workers", "data.eval_batch_size", "engine.save_every", "engine.log_every", "engine.devices", "engine.nodes"}
+    {
+        "data.workers",
+        "data.eval_batch_size",
+        "engine.save_every",
+        "engine.log_every",
+        "engine.devices",
+        "engine.nodes",
+        "tracking.to",
+        "tracking.project",
+    }
 )
 """Settings that may change between the start of a run and its resumption: they do not change its numbers."""
 

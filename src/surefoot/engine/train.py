@@ -7,7 +7,7 @@ caller's `on_look` does.
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated, Literal, Protocol, Self
 
@@ -141,6 +141,11 @@ def stage_steps(stage: Stage, config: EngineConfig, *, images: int) -> int:
     return max(1, round(stage.share * (config.steps or config.epochs * -(-images // config.batch_size))))
 
 
+def steps_done(stages: Sequence[Stage], state: TrainState, config: EngineConfig, *, images: int) -> int:
+    """Steps of all stages up to where `state` stands."""
+    return state.step + sum(stage_steps(stage, config, images=images) for stage in stages[: state.stage])
+
+
 def fit(
     fabric: Fabric,
     method: Method,
@@ -152,12 +157,13 @@ def fit(
     seed: int,
     on_look: OnLook,
     held_out: HeldOut = NOTHING,
+    also_look: int = 0,
 ) -> None:
     """Run every stage of `method` from where `state` stands; `images` are in train, `held_out` those of validation.
 
     `on_look` is called when the loss was looked at: after each step on a CPU; on a device that would have to be waited
-    for, every `log_every` and every `save_every` steps and at the end of a stage. Raises NotFiniteError, with step,
-    term and batch; the bad step moved no weight.
+    for, every `log_every`, `save_every` and `also_look` (0: none) steps and at the end of a stage. Raises
+    NotFiniteError, with step, term and batch; the bad step moved no weight.
     """
     per_epoch = -(-images // config.batch_size)
     if config.checkpointing:
@@ -193,7 +199,8 @@ def fit(
                 optimizer.zero_grad()
                 state.step += 1
                 state.seconds += time.perf_counter() - started
-                due = state.step % config.log_every == 0 or state.step % config.save_every == 0 or state.step == steps
+                beats = (config.log_every, config.save_every, also_look or steps)
+                due = state.step == steps or any(state.step % beat == 0 for beat in beats)
                 if fabric.device.type == "cpu" or due:
                     guard.check()
                     on_look(state, steps, optimizer, terms)

@@ -1,0 +1,1 @@
+"""Plug-ins: one file a tracker, each through its own library."""
