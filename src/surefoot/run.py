@@ -1,7 +1,8 @@
 """Where all parts meet: build what a config names, train it, evaluate what came out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from surefoot.engine.train import build_fabric, fit, stage_steps
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
 from surefoot.interruption import Interrupted, stop_signals
 from surefoot.methods.base import Method, Stage
+from surefoot.occupied import occupied
 from surefoot.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -108,7 +110,15 @@ def train(output: str | Path, settings: Settings = NO_SETTINGS) -> Run:
 
 def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     """`train` on parts that are built already."""
-    fabric, task, folder = parts.fabric, parts.task, RunFolder(output)
+    folder = RunFolder(output)
+    if folder.finished:
+        return _train_alone(parts, config, folder)  # which only reads there
+    with first_rank_holds(parts.fabric, output):
+        return _train_alone(parts, config, folder)
+
+
+def _train_alone(parts: Parts, config: RunConfig, folder: RunFolder) -> Run:
+    fabric, task, output = parts.fabric, parts.task, folder.path
     data = about_data(task)
 
     def begin() -> None:
@@ -124,6 +134,8 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     method = build_method(config, task)
     on_first_rank(fabric, begin)  # only now: what could not be built leaves no folder that refuses the next try
     state = checkpoint.load(folder.last, method)
+    if fabric.is_global_zero and state.note:
+        tell([state.note])
     fabric.to_device(method)
     _fit(parts, config, method, state, folder)
     classifier = method.classifier()
@@ -195,6 +207,25 @@ def evaluate_with(parts: Parts, config: RunConfig, classifier: Classifier) -> Ev
     parts.fabric.to_device(classifier)
     bins, top_k = config.evaluation.ece_bins, config.evaluation.top_k
     return evaluate_classifier(classifier, parts.task, config.data, parts.fabric, bins=bins, top_k=top_k)
+
+
+@contextmanager
+def first_rank_holds(fabric: "Fabric", folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder while this one is in it; a folder that was empty and stays so is removed."""
+    there = folder.exists()
+    with ExitStack() as held:
+
+        def hold() -> None:
+            with checkpoint.disk_errors(folder, "lock.json"):
+                held.enter_context(occupied(folder))
+
+        on_first_rank(fabric, hold)
+        try:
+            yield
+        finally:
+            held.close()
+            if fabric.is_global_zero and not there and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:

@@ -25,7 +25,7 @@ HERE, TWO = DataConfig(workers=0, eval_batch_size=3), DataConfig(workers=2, eval
 
 
 class Colours:
-    """Squares of one colour each; a file in `deadly` kills the process that reads it until it has done so `lives` times."""
+    """Squares of one colour each; the file `deadly` kills the worker that reads it, `lives` times."""
 
     def __init__(self, folder: Path, deadly: str = "", lives: int = 0) -> None:
         self.folder, self.deadly, self.lives = folder, deadly, lives

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from surefoot.data.draws import crop_draws
 from surefoot.data.images import (
@@ -227,7 +227,7 @@ def _batches(
             sampler=picks.after(done),
             num_workers=config.workers,
             collate_fn=_as_is,  # type: ignore[arg-type]  # no list here: batch_size is None
-            generator=torch.Generator(),  # else the loader would draw from the global one, and a resumed run would differ
+            generator=torch.Generator(),  # else it would draw from the global one, and a resumed run would differ
             worker_init_fn=crew.enter,
         )
 

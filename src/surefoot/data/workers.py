@@ -117,7 +117,7 @@ def _why(common: set[int], deaths: int, workers: int, told: Callable[[int], str]
     fewer = f"lower data.workers={workers} (0 reads in the main process)"
     if common:
         return (
-            f"a data worker process died {IN_A_ROW} times over {', '.join(map(told, sorted(common)))}; remove or replace "
-            f"that file, or, if the memory ran out, {fewer}"
+            f"a data worker process died {IN_A_ROW} times over {', '.join(map(told, sorted(common)))}; remove or "
+            f"replace that file, or, if the memory ran out, {fewer}"
         )
     return f"data worker processes died {deaths} times. Most often the memory ran out: {fewer}"
