@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawArray
 from typing import TypeVar
@@ -84,7 +84,7 @@ class Crew:
 
 def outlasting(
     start: Callable[[int, Crew], DataLoader[Item]], workers: int, *, told: Callable[[int], str]
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """What `start(0, crew)` gives, a loader with `crew.enter` as its worker_init_fn, though its workers may die.
 
     Where one does, `start(n, crew)` goes on after the n items that were given; `told` names what `Crew.takes` was told.
