@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surefoot import checkpoint
-from surefoot.checkpoint import FILE, TrainState, disk_errors, load, restore, save, write_text, write_whole
+from surefoot.checkpoint import BEFORE, FILE, TrainState, disk_errors, load, restore, save, write_text, write_whole
 
 
 def network(*, width: int = 6, seed: int = 0) -> nn.Module:
@@ -109,6 +109,40 @@ def test_on_a_full_disk_the_last_checkpoint_stands_and_the_message_says_so(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == [FILE]  # no half-written file is left
     save(tmp_path, module, optimizer, TrainState(step=2))
     assert load(tmp_path, module).step == 2
+
+
+@pytest.mark.parametrize("left", [0, 5, 60, -1])
+def test_where_the_last_checkpoint_is_cut_short_the_one_before_it_is_taken_and_told(left: int, tmp_path: Path) -> None:
+    module = network()
+    optimizer = trained(module)
+    save(tmp_path, module, optimizer, TrainState(step=3))
+    kept = {name: value.clone() for name, value in module.state_dict().items()}
+    go_on(module, optimizer, 1)
+    save(tmp_path, module, optimizer, TrainState(step=4))
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:left])
+    other = network(seed=1)
+    state = load(tmp_path, other)
+    assert state.step == 3
+    assert state.note.startswith(f"{tmp_path / FILE} is damaged")
+    assert state.note.endswith("going on from the checkpoint before it, step 3 of stage 0")
+    assert all(torch.equal(value, kept[name]) for name, value in other.state_dict().items())
+
+
+def test_killed_between_two_moves_the_checkpoint_before_is_the_last(tmp_path: Path) -> None:
+    module = network()
+    save(tmp_path, module, trained(module), TrainState(step=3))
+    (tmp_path / FILE).rename(tmp_path / BEFORE)
+    assert (load(tmp_path, module).step, load(tmp_path, module).note) == (3, "")
+
+
+def test_two_damaged_checkpoints_are_both_named(tmp_path: Path) -> None:
+    module = network()
+    for name in (FILE, BEFORE):
+        (tmp_path / name).write_bytes(b"short")
+    with pytest.raises(
+        ValueError, match=r"state\.saf.* is damaged .*before\.saf.* is damaged .*; remove both to start"
+    ):
+        load(tmp_path, module)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from surefoot.permissions import write_whole as write_whole
 
-FILE = "state.safetensors"
+FILE, BEFORE = "state.safetensors", "before.safetensors"  # the last checkpoint, and the one before it
 MODEL, OPTIMIZER = "method.", "optimizer."
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -30,6 +30,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     optimizer: dict[str, Tensor] = field(default_factory=dict)  # to be restored when the stage begins
+    note: str = ""  # what there is to tell of where it came from
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,7 +43,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save(folder: Path, method: nn.Module, optimizer: Optimizer, state: TrainState) -> None:
-    """Write `folder`/state.safetensors. Raises OSError naming the folder; what was saved before then stands."""
+    """Write `folder`/state.safetensors and keep the one before it beside it.
+
+    Raises OSError naming the folder; what was saved before then stands.
+    """
     tensors = {MODEL + name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
     names: dict[Tensor, str] = {parameter: name for name, parameter in method.named_parameters()}
     for parameter, values in optimizer.state.items():
@@ -50,7 +54,11 @@ def save(folder: Path, method: nn.Module, optimizer: Optimizer, state: TrainStat
             tensors[f"{OPTIMIZER}{names[parameter]}/{key}"] = value.detach().cpu().contiguous()
     counters = {"stage": state.stage, "step": state.step, "seconds": state.seconds}
     with disk_errors(folder, "the checkpoint"):
-        write_whole(folder / FILE, lambda path: save_file(tensors, path, metadata={"state": json.dumps(counters)}))
+        made = folder / f"next-{FILE}"
+        write_whole(made, lambda path: save_file(tensors, path, metadata={"state": json.dumps(counters)}))
+        if (folder / FILE).is_file():
+            (folder / FILE).replace(folder / BEFORE)
+        made.replace(folder / FILE)  # killed before this line, the one before is the last
 
 
 @contextmanager
@@ -68,10 +76,12 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 def load(folder: Path, method: nn.Module) -> TrainState:
     """Put the saved tensors into `method` and return the state; a new TrainState where nothing was saved.
 
-    Raises ValueError, naming the file, where it is damaged, a pickle, or of another method or backbone.
+    Where the last checkpoint is damaged the one before it is taken, and the state's `note` says so. Raises ValueError,
+    naming the file, where there is none before it, and for a pickle or one of another method or backbone.
     """
     path = folder / FILE
-    if not path.is_file():
+    there = [one for one in (path, folder / BEFORE) if one.is_file()]
+    if not there:
         pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
         if pickles:
             raise ValueError(
@@ -79,15 +89,30 @@ def load(folder: Path, method: nn.Module) -> TrainState:
                 "checkpoints are safetensors. Remove it to start anew."
             )
         return TrainState()
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            counters = json.loads((file.metadata() or {})["state"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to start this run anew") from error
-    load_tensors(path, method, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)})
-    moments = {k.removeprefix(OPTIMIZER): v for k, v in tensors.items() if k.startswith(OPTIMIZER)}
-    return TrainState(int(counters["stage"]), int(counters["step"]), float(counters["seconds"]), moments)
+    damages = []
+    for path in there:
+        try:
+            tensors, counters = _read(path)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            damages.append(f"{path} is damaged ({error})")
+            continue
+        load_tensors(path, method, {k.removeprefix(MODEL): v for k, v in tensors.items() if k.startswith(MODEL)})
+        moments = {k.removeprefix(OPTIMIZER): v for k, v in tensors.items() if k.startswith(OPTIMIZER)}
+        state = TrainState(int(counters["stage"]), int(counters["step"]), float(counters["seconds"]), moments)
+        if damages:
+            state.note = (
+                f"{damages[0]}; going on from the checkpoint before it, step {state.step} of stage {state.stage}"
+            )
+        return state
+    what = "it" if len(damages) == 1 else "both"
+    raise ValueError(f"{'; '.join(damages)}; remove {what} to start this run anew")
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, float]]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        counters = json.loads((file.metadata() or {})["state"])
+    return tensors, {name: counters[name] for name in ("stage", "step", "seconds")}
 
 
 def load_tensors(path: Path, method: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,8 @@ from surefoot.checkpoint import disk_errors, write_text
 from surefoot.config import SECTIONS, RunConfig, Settings, flatten, resolve
 from surefoot.engine.train import build_fabric
 from surefoot.evaluation.selection import Rule
-from surefoot.run import NO_SETTINGS, Parts, Run, on_first_rank, train_with
+from surefoot.first_rank import on_first_rank
+from surefoot.run import NO_SETTINGS, Parts, Run, train_with
 from surefoot.run_folder import RunFolder, as_json
 from surefoot.tuning import NO_GRID, Grid, Tried, about_choice, pick
 from surefoot.variants import Branch, grow

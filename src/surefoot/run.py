@@ -1,7 +1,7 @@
 """Where all parts meet: build what a config names, train it, evaluate what came out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from surefoot.engine.log import metrics_file, progress_bar, tell
 from surefoot.engine.optim import current_rate
 from surefoot.engine.train import build_fabric, fit, stage_steps, steps_done
 from surefoot.evaluation.evaluate import Evaluation, evaluate_classifier
+from surefoot.first_rank import first_rank_holds, on_first_rank
 from surefoot.interruption import Interrupted, stop_signals
 from surefoot.methods.base import Method, Stage
 from surefoot.run_folder import RunFolder
@@ -110,7 +111,15 @@ def train(output: str | Path, settings: Settings = NO_SETTINGS) -> Run:
 
 def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     """`train` on parts that are built already."""
-    fabric, task, folder = parts.fabric, parts.task, RunFolder(output)
+    folder = RunFolder(output)
+    if folder.finished:
+        return _train_alone(parts, config, folder)  # which only reads there
+    with first_rank_holds(parts.fabric, output):
+        return _train_alone(parts, config, folder)
+
+
+def _train_alone(parts: Parts, config: RunConfig, folder: RunFolder) -> Run:
+    fabric, task, output = parts.fabric, parts.task, folder.path
     data = about_data(task)
 
     def begin() -> None:
@@ -129,6 +138,8 @@ def train_with(parts: Parts, config: RunConfig, output: Path) -> Run:
     about_meter = WatchConfig(config.forgetting, config.data, config.engine.batch_size, config.seed)
     watch = build_watch(method, task, folder, about_meter, fabric, load=load_task, on_first=on_first_rank)
     state = checkpoint.load(folder.last, method)
+    if fabric.is_global_zero and state.note:
+        tell([state.note])
     trackers = Trackers(config.tracking if fabric.is_global_zero else TrackingConfig())
     name = "-".join((task.name, config.method.name, str(config.seed)))
     done = steps_done(method.stages, state, config.engine, images=len(task.train))
@@ -211,21 +222,6 @@ def evaluate_with(parts: Parts, config: RunConfig, classifier: Classifier) -> Ev
     parts.fabric.to_device(classifier)
     bins, top_k = config.evaluation.ece_bins, config.evaluation.top_k
     return evaluate_classifier(classifier, parts.task, config.data, parts.fabric, bins=bins, top_k=top_k)
-
-
-def on_first_rank(fabric: "Fabric", act: Callable[[], None]) -> None:
-    """Let the first process act while the others wait; an error there is an error everywhere."""
-    error: str = ""
-    if fabric.is_global_zero:
-        try:
-            act()
-        except (ValueError, OSError) as caught:
-            if fabric.world_size == 1:
-                raise
-            error = f"{type(caught).__name__}: {caught}"
-    error = fabric.broadcast(error)
-    if error:
-        raise ValueError(error)
 
 
 def _fit(

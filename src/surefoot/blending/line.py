@@ -15,7 +15,8 @@ from surefoot.blending.runs import Source
 from surefoot.checkpoint import disk_errors, write_whole
 from surefoot.data.task import Task
 from surefoot.engine.log import progress_bar
-from surefoot.run import Parts, evaluate_with, on_first_rank
+from surefoot.first_rank import on_first_rank
+from surefoot.run import Parts, evaluate_with
 from surefoot.weights import Weights, fisher_merge, interpolate
 
 Between = Callable[[str, float], Tensor]

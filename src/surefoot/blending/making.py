@@ -9,7 +9,8 @@ from surefoot.blending import line, soups
 from surefoot.blending.ingredients import Ingredients, Mixed
 from surefoot.blending.options import ALPHAS, IMAGES, BlendOptions, Kind, blend_options, own_alphas
 from surefoot.blending.runs import Source, open_runs, refuse_other_data
-from surefoot.run import Parts, Run, about_data, finish, on_first_rank
+from surefoot.first_rank import on_first_rank
+from surefoot.run import Parts, Run, about_data, finish
 from surefoot.run_folder import RunFolder
 
 

@@ -5,6 +5,7 @@ Decoding belongs to `images`, what is drawn to `draws`: neither depends on worke
 
 from collections import Counter
 from collections.abc import Callable, Generator, Hashable
+from contextlib import closing
 from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Never, Self
 
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from surefoot.data.draws import crop_draws
 from surefoot.data.images import (
@@ -31,7 +32,7 @@ from surefoot.data.images import (
 from surefoot.data.picks import Balance, EvaluationPicks, Picks, TrainingPicks, balanced
 from surefoot.data.scan import BadImage, broken_images, files_of, open_example, unreadable
 from surefoot.data.task import Split, Task
-from surefoot.data.workers import outlive_signals, signals_held, spare_cores
+from surefoot.data.workers import Crew, outlasting, spare_cores
 
 TRIES = 10  # to fit a random crop into an image
 KEPT = 4096  # small images that a process keeps decoded: at most 256 MB, 64 MB at 64 x 64 pixels
@@ -140,8 +141,8 @@ Read = tuple[Tensor, Picks, list[BadImage]]
 class Pictures(Dataset[Read]):
     """A batch of images at a time, as uint8 (B, 3, S, S); what could not be read is told beside it."""
 
-    def __init__(self, split: Split, spec: ImageSpec, config: DataConfig, seed: int) -> None:
-        self.split, self.spec, self.config, self.seed = split, spec, config, seed
+    def __init__(self, split: Split, spec: ImageSpec, config: DataConfig, seed: int, crew: Crew) -> None:
+        self.split, self.spec, self.config, self.seed, self.crew = split, spec, config, seed, crew
         self.kept: dict[int, Opened] = {}  # small images, decoded
 
     def __getitem__(self, picks: Picks) -> Read:
@@ -149,10 +150,12 @@ class Pictures(Dataset[Read]):
         draws = crop_draws(self.seed, picks.index, picks.view, count=1 + 4 * TRIES)
         bad = []
         for row, index, view, drawn in zip(images, picks.index.tolist(), picks.view.tolist(), draws, strict=True):
+            self.crew.takes(index)
             try:
                 row.copy_(self._picture(index, view, drawn))
             except UnreadableImage as error:
                 bad.append(BadImage(index, str(error)))
+        self.crew.takes(-1)
         return images, picks, bad
 
     def _picture(self, index: int, view: int, draws: NDArray[np.float64]) -> Tensor:
@@ -212,32 +215,28 @@ def drop_unreadable(task: Task, config: DataConfig) -> Task:
     return replace(task, train=kept["train"], validation=kept["validation"], tests=tests, notes=(*task.notes, *notes))
 
 
-def _batches(split: Split, spec: ImageSpec, config: DataConfig, picks: Sampler[Picks], seed: int) -> Batches:
+def _batches(
+    split: Split, spec: ImageSpec, config: DataConfig, picks: TrainingPicks | EvaluationPicks, seed: int
+) -> Batches:
     labels, groups = torch.from_numpy(split.labels), torch.from_numpy(split.groups)
-    loader = DataLoader(
-        Pictures(split, spec, config, seed),
-        batch_size=None,  # the sampler gives whole batches
-        sampler=picks,
-        num_workers=config.workers,
-        collate_fn=_as_is,  # type: ignore[arg-type]  # no list here: batch_size is None
-        generator=torch.Generator(),  # else the loader would draw from the global one, and a resumed run would differ
-        worker_init_fn=outlive_signals,
-    )
-    try:
-        with signals_held():  # the workers start in here
-            stream = iter(loader)
+
+    def start(done: int, crew: Crew) -> DataLoader[Read]:
+        return DataLoader(
+            Pictures(split, spec, config, seed, crew),
+            batch_size=None,  # the sampler gives whole batches
+            sampler=picks.after(done),
+            num_workers=config.workers,
+            collate_fn=_as_is,  # type: ignore[arg-type]  # no list here: batch_size is None
+            generator=torch.Generator(),  # else it would draw from the global one, and a resumed run would differ
+            worker_init_fn=crew.enter,
+        )
+
+    with closing(outlasting(start, config.workers, told=lambda index: split.paths[index])) as stream:
         for images, (index, view), bad in stream:
             if bad:
                 _stop(split, config)
             at = torch.from_numpy(index)
             yield Batch(normalise(images, spec), labels[at], groups[at], at, torch.from_numpy(view))
-    except RuntimeError as error:
-        if "worker" not in str(error):
-            raise
-        raise RuntimeError(
-            f"a data worker process died ({error}). Most often the memory ran out: lower data.workers={config.workers}"
-            " (0 reads in the main process)"
-        ) from error
 
 
 def _stop(split: Split, config: DataConfig) -> Never:

@@ -22,7 +22,7 @@ from surefoot.data.cache import Cache, FileRow, settled
 from surefoot.data.images import PILLOW_LIMIT, TooManyPixels, UnreadableImage, open_image
 from surefoot.data.look_alikes import NO_LOOK, SIDE, look
 from surefoot.data.task import Source, Split, Stamped
-from surefoot.data.workers import outlive_signals, signals_held
+from surefoot.data.workers import Crew, outlasting
 
 CHUNK = 64  # images a worker process reads for one answer
 WORTH = 8  # chunks for each worker process; with fewer, starting it takes longer than reading them
@@ -138,22 +138,26 @@ class _Reading(Dataset[list[Known]]):
 
     def __init__(self, source: Source, paths: Sequence[str], max_pixels: int) -> None:
         self.source, self.paths, self.max_pixels = source, paths, max_pixels
-        self.todo = np.empty(0, np.int64)
+        self.todo, self.crew = np.empty(0, np.int64), Crew(0)
 
     def run(self, todo: NDArray[np.int64], workers: int) -> Iterator[tuple[int, list[Known]]]:
         """Where each chunk begins in `todo`, and what its files told."""
         self.todo = todo
-        loader = DataLoader(
-            self,
-            batch_size=None,
-            num_workers=min(workers, len(self) // WORTH),
-            collate_fn=list,
-            generator=torch.Generator(),
-            worker_init_fn=outlive_signals,
-        )
-        with signals_held():  # the workers start in here
-            stream = iter(loader)
-        for chunk, part in enumerate(stream):
+        workers = min(workers, len(self) // WORTH)
+
+        def start(done: int, crew: Crew) -> DataLoader[list[Known]]:
+            self.crew = crew
+            return DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(done, len(self)),
+                num_workers=workers,
+                collate_fn=list,
+                generator=torch.Generator(),
+                worker_init_fn=crew.enter,
+            )
+
+        for chunk, part in enumerate(outlasting(start, workers, told=self.paths.__getitem__)):
             yield chunk * CHUNK, part
 
     def __len__(self) -> int:
@@ -161,7 +165,12 @@ class _Reading(Dataset[list[Known]]):
 
     def __getitem__(self, chunk: int) -> list[Known]:
         at = self.todo[chunk * CHUNK : (chunk + 1) * CHUNK].tolist()
-        return [_read(self.source, self.paths[i], self.max_pixels) for i in at]
+        read = []
+        for i in at:
+            self.crew.takes(i)
+            read.append(_read(self.source, self.paths[i], self.max_pixels))
+        self.crew.takes(-1)
+        return read
 
 
 def _read(source: Source, path: str, max_pixels: int) -> Known:

@@ -4,7 +4,8 @@ No image is read here; `batch` does that.
 """
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from copy import copy
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,12 @@ class TrainingPicks(Sampler[Picks]):
         share = batch_size // world_size
         self.offsets = np.arange(rank * share, (rank + 1) * share)
 
+    def after(self, count: int) -> Self:
+        """The same stream without its first `count` batches."""
+        later = copy(self)
+        later.start_step += count
+        return later
+
     def __iter__(self) -> Iterator[Picks]:
         step = self.start_step
         counts = np.array([len(each) for each in self.members])
@@ -97,6 +104,10 @@ class EvaluationPicks(Sampler[Picks]):
 
     def __init__(self, indices: NDArray[np.int64], batch_size: int) -> None:
         self.indices, self.batch_size = indices, batch_size
+
+    def after(self, count: int) -> "EvaluationPicks":
+        """The same without the first `count` batches."""
+        return EvaluationPicks(self.indices[count * self.batch_size :], self.batch_size)
 
     def __iter__(self) -> Iterator[Picks]:
         for start in range(0, len(self.indices), self.batch_size):

@@ -23,6 +23,7 @@ from surefoot.data.picks import EvaluationPicks
 from surefoot.data.pools import read_pools
 from surefoot.data.prompts import Prompts
 from surefoot.data.task import Split, Task
+from surefoot.data.workers import Crew
 from surefoot.evaluation import forgetting
 from surefoot.evaluation.forgetting import Features, Texts
 
@@ -80,7 +81,7 @@ class Sample:
     def read(cls, split: Split, spec: ImageSpec, data: DataConfig, *, count: int) -> Self:
         """At most `count` images of the split, evenly spaced. Raises UnreadableImage naming the first that is none."""
         places = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(np.int64))
-        pictures, found = Pictures(split, spec, data, 0), []
+        pictures, found = Pictures(split, spec, data, 0, Crew(0)), []
         for picks in EvaluationPicks(places, data.eval_batch_size):
             images, _, bad = pictures[picks]
             if bad:
