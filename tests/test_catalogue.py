@@ -24,7 +24,7 @@ def test_an_option_has_its_type_and_bounds_in_words_and_its_default() -> None:
 
 def test_the_sections_of_the_run_are_listed_too() -> None:
     sections = {entry["name"]: entry["options"] for entry in catalogue()["sections"]}
-    assert list(sections) == ["data", "engine", "evaluation"]
+    assert list(sections) == ["data", "engine", "evaluation", "forgetting", "tracking"]
     workers = next(option for option in sections["data"] if option["name"] == "workers")
     assert workers["default"] == "depends on the machine"
 

@@ -84,3 +84,29 @@ def test_a_budget_on_tasks_needs_one_beside_the_runs_own(tmp_path: Path, quick: 
 
 def test_without_a_meter_results_have_no_reading(tmp_path: Path, quick: dict[str, Any]) -> None:
     assert surefoot.train(tmp_path / "run", {**quick, "engine.steps": 1}).results["forgetting"] == {}
+
+
+def test_a_run_that_was_killed_ends_with_the_same_readings(
+    tmp_path: Path, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**quick, **METER, **OTHER, "engine.save_every": 3, "forgetting.budget": 100}
+    whole = surefoot.train(tmp_path / "whole", settings)
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        with pytest.raises(KilledError):
+            surefoot.train(tmp_path / "run", settings)
+    assert (tmp_path / "run" / "last" / "within" / "state.safetensors").is_file()
+    again = surefoot.train(tmp_path / "run", settings)
+    assert weights(again.folder) == weights(whole.folder)
+
+    def timeless(readings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**one, "seconds": 0} for one in readings]
+
+    assert timeless(again.results["forgetting"]["readings"]) == timeless(whole.results["forgetting"]["readings"])
