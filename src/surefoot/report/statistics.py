@@ -34,7 +34,7 @@ def bootstrap(correct: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Fl
     values = np.asarray(correct, dtype=np.float64)
     if values.ndim != 2 or not values.size or resamples < 1:
         raise ValueError(
-            f"correct has shape {values.shape}, resamples={resamples}; give (methods, examples), 1 or more"
+            f"correct has shape {values.shape}, resamples={resamples}; give (methods, examples)"
         )
     if not np.isfinite(values).all():
         raise ValueError("correct has NaN or infinity; give the share of right answers of each example")
