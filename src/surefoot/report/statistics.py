@@ -33,9 +33,7 @@ def bootstrap(correct: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Fl
     """
     values = np.asarray(correct, dtype=np.float64)
     if values.ndim != 2 or not values.size or resamples < 1:
-        raise ValueError(
-            f"correct has shape {values.shape}, resamples={resamples}; give (methods, examples)"
-        )
+        raise ValueError(f"correct has shape {values.shape}, resamples={resamples}; give (methods, examples)")
     if not np.isfinite(values).all():
         raise ValueError("correct has NaN or infinity; give the share of right answers of each example")
     count = values.shape[1]
@@ -89,7 +87,8 @@ def holm(p: Sequence[float]) -> list[float]:
 def mean_ranks(scores: ArrayLike) -> Floats:
     """Mean rank (M) of each method from scores (N data sets, M methods), 1 the best; equal scores share ranks."""
     values = _scores(scores)
-    return np.mean([_ranks(-row) for row in values], axis=0)
+    found: Floats = np.mean([_ranks(-row) for row in values], axis=0)
+    return found
 
 
 def friedman(scores: ArrayLike) -> tuple[float, float]:
