@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.report.examples import Example, read_examples
+from surefoot.report.fairness import unfair
 from surefoot.report.files import read_json
 from surefoot.report.joined import join
 from surefoot.report.mixture import refuse_mixture
@@ -37,6 +38,7 @@ def read_records(folder: str | Path) -> Records:
     listed = {name for run in runs for name in (*(run.parts or (run.name,)), *run.results.get("tried", ()))}
     left_out = [] if listing.get("variants") else [name for name in run_names(root) if name not in listed]
     notes = list(dict.fromkeys([*listing.get("notes", ()), *(note for run in runs for note in _notes_of(run))]))
+    notes += unfair(runs)
     if left_out:
         notes.append(f"Not part of this comparison, though in its folder: {', '.join(left_out)}.")
     return Records(
