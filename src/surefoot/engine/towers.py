@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from surefoot.backbones.base import Average, Frozen, Tower
+from surefoot.engine.memory import return_large_blocks
 
 
 @contextmanager
@@ -16,6 +17,8 @@ def towers_told(method: nn.Module, *, micro_batch: int, compiled: bool) -> Itera
     """Inside, the towers of student and teachers take `micro_batch` rows at a time (0: all) and are compiled or not."""
     teachers = [part.module for part in method.modules() if isinstance(part, Frozen | Average)]
     towers = [part for model in (method, *teachers) for part in model.modules() if isinstance(part, Tower)]
+    if micro_batch:
+        return_large_blocks()
     try:
         for tower in towers:
             tower.micro_batch, tower.compiled = micro_batch, compiled
