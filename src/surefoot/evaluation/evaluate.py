@@ -118,6 +118,10 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
         "count": len(split),
         **_by_class(correct, labels, task.classes),
         "groups": groups,
+        "group_intervals": {
+            name: metrics.wilson_interval(group["accuracy"], group["count"]) for name, group in groups.items()
+        },
+        "group_gap": metrics.group_gap(groups),
         "worst_group_accuracy": metrics.worst_group(groups),
         "reweighted_accuracy": metrics.reweighted_accuracy(groups, task.group_counts(task.train)),
         "reliability": metrics.reliability(confidence, correct, bins=bins),

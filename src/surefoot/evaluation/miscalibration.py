@@ -160,7 +160,8 @@ def _class_bins(values: Floats, labels: Integers, *, bins: int) -> tuple[Floats,
     rows, columns = np.nonzero(high)
     number = bin_numbers(values[rows, columns], bins=bins)
     place = columns * bins + number
-    gaps = np.bincount(place, weights=values[rows, columns], minlength=classes * bins).reshape(classes, bins)
+    gaps = np.bincount(place, weights=values[rows, columns], minlength=classes * bins).astype(np.float64)
+    gaps = gaps.reshape(classes, bins)
     counts = np.bincount(place, minlength=classes * bins).reshape(classes, bins)
     gaps[:, 0] += np.where(high, 0.0, values).sum(0)
     counts[:, 0] += count - high.sum(0)
