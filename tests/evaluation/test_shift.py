@@ -51,4 +51,4 @@ def test_class_losses_start_with_the_greatest() -> None:
 
 def test_corruption_curves_rise_in_severity() -> None:
     found = corruption_curves({"fog-2": 0.4, "clean": 0.9, "fog-1": 0.6, "motion_blur-5": 0.1})
-    assert found == {"fog": [(1, 0.6), (2, 0.4)], "motion_blur": [(5, 0.1)]}
+    assert found == {"fog": [[1, 0.6], [2, 0.4]], "motion_blur": [[5, 0.1]]}

@@ -172,5 +172,5 @@ def test_splits_by_severity_become_curves_and_floors_are_kept(tmp_path, make_res
     make_run(tmp_path, content)
     (row,) = comparison(find_runs(tmp_path))["rows"]
     accuracy = {name: content["splits"][name]["accuracy"] for name in ("fog-1", "fog-2")}
-    assert row["corruption_curves"] == {"fog": [(1, accuracy["fog-1"]), (2, accuracy["fog-2"])]}
+    assert row["corruption_curves"] == {"fog": [[1, accuracy["fog-1"]], [2, accuracy["fog-2"]]]}
     assert (row["id_ece_floor"], row["shift_ece_floor"]) == (pytest.approx(0.01), pytest.approx(0.025))

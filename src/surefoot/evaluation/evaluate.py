@@ -119,7 +119,7 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
         **_by_class(correct, labels, task.classes),
         "groups": groups,
         "group_intervals": {
-            name: metrics.wilson_interval(group["accuracy"], group["count"]) for name, group in groups.items()
+            name: list(metrics.wilson_interval(group["accuracy"], group["count"])) for name, group in groups.items()
         },
         "group_gap": metrics.group_gap(groups),
         "worst_group_accuracy": metrics.worst_group(groups),

@@ -64,15 +64,15 @@ def class_losses(before: Mapping[str, float | None], after: Mapping[str, float |
     return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
-def corruption_curves(accuracy: Mapping[str, float]) -> dict[str, list[tuple[int, float]]]:
-    """For each corruption (severity, accuracy), severity rising, from splits named as the task `corrupted` does with
+def corruption_curves(accuracy: Mapping[str, float]) -> dict[str, list[list[float]]]:
+    """For each corruption [severity, accuracy], severity rising, from splits named as the task `corrupted` does with
     `split_by=severity`: fog-1, fog-2, ... Splits of other names are left out.
     """
-    found: dict[str, list[tuple[int, float]]] = {}
+    found: dict[str, list[list[float]]] = {}
     for split, value in accuracy.items():
         if match := SEVERITY.fullmatch(split):
             _logit([value])
-            found.setdefault(match["name"], []).append((int(match["severity"]), value))
+            found.setdefault(match["name"], []).append([int(match["severity"]), value])
     return {name: sorted(points) for name, points in found.items()}
 
 
