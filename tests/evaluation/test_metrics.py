@@ -23,6 +23,7 @@ from surefoot.evaluation.metrics import (
     equal_mass_ece,
     expected_calibration_error,
     group_accuracy,
+    group_gap,
     macro_f1,
     mean,
     negative_log_likelihood,
@@ -325,3 +326,9 @@ def test_nothing_is_known_of_no_examples_and_shares_lie_between_0_and_1() -> Non
     assert wilson_interval(0.8, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match=r"share is 1\.2 of 5 examples"):
         wilson_interval(1.2, 5)
+
+
+def test_the_gap_is_between_the_best_and_the_worst_group() -> None:
+    groups = {"a": Group(accuracy=0.9, count=3), "b": Group(accuracy=0.4, count=2), "c": Group(accuracy=0.5, count=1)}
+    assert group_gap(groups) == pytest.approx(0.5)
+    assert group_gap({}) is None

@@ -135,3 +135,42 @@ def test_comparison_json_cannot_reach_outside_of_its_folder(tmp_path, make_resul
     (tmp_path / "here" / "comparison.json").write_text(json.dumps({"rows": rows}))
     with pytest.raises(ValueError, match="outside of its folder"):
         read_records(tmp_path / "here")
+
+
+def test_effective_robustness_is_zero_on_the_baselines_and_the_height_above_their_line_elsewhere(
+    tmp_path, make_results, make_run
+):
+    for method, accuracies in (
+        ("zero_shot", (0.6, 0.5, 0.4)),
+        ("fine_tune", (0.9, 0.4, 0.3)),
+        ("flyp", (0.8, 0.6, 0.5)),
+    ):
+        make_run(tmp_path, make_results(method, accuracies, **TWO))
+    rows = {row["method"]: row for row in comparison(find_runs(tmp_path))["rows"]}
+
+    def logit(row, key):
+        return math.log(row[key] / (1 - row[key]))
+
+    x0, x1, x = (logit(rows[name], "id_accuracy") for name in ("zero_shot", "fine_tune", "flyp"))
+    y0, y1 = (logit(rows[name], "shift_accuracy") for name in ("zero_shot", "fine_tune"))
+    expected = 1 / (1 + math.exp(-(y0 + (y1 - y0) * (x - x0) / (x1 - x0))))
+    assert rows["flyp"]["effective_robustness"] == pytest.approx(rows["flyp"]["shift_accuracy"] - expected)
+    assert rows["zero_shot"]["effective_robustness"] == pytest.approx(0, abs=1e-12)
+    assert rows["fine_tune"]["effective_robustness"] == pytest.approx(0, abs=1e-12)
+
+
+def test_without_both_baselines_there_is_no_effective_robustness(tmp_path, make_results, make_run):
+    for method in ("zero_shot", "flyp"):
+        make_run(tmp_path, make_results(method, (0.8, 0.6, 0.5), **TWO))
+    assert [row["effective_robustness"] for row in comparison(find_runs(tmp_path))["rows"]] == [None, None]
+
+
+def test_splits_by_severity_become_curves_and_floors_are_kept(tmp_path, make_results, make_run):
+    content = make_results("flyp", (0.8, 0.6, 0.5), shifts=("fog-2", "fog-1"))
+    for number, name in enumerate(("line", "fog-2", "fog-1")):
+        content["splits"][name]["ece_noise_floor"] = 0.01 * (number + 1)
+    make_run(tmp_path, content)
+    (row,) = comparison(find_runs(tmp_path))["rows"]
+    accuracy = {name: content["splits"][name]["accuracy"] for name in ("fog-1", "fog-2")}
+    assert row["corruption_curves"] == {"fog": [[1, accuracy["fog-1"]], [2, accuracy["fog-2"]]]}
+    assert (row["id_ece_floor"], row["shift_ece_floor"]) == (pytest.approx(0.01), pytest.approx(0.025))

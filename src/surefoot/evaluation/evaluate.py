@@ -18,6 +18,7 @@ from surefoot.data.batch import DataConfig, evaluation_batches
 from surefoot.data.task import Split, Task
 from surefoot.evaluation import metrics
 from surefoot.evaluation.calibration import fit_temperature
+from surefoot.evaluation.miscalibration import miscalibration, paper_compat
 
 
 class Processes(Protocol):
@@ -110,11 +111,17 @@ def measure(logits: Tensor, split: Split, task: Task, *, temperature: float, bin
         "ece_calibrated": metrics.expected_calibration_error(calibrated, correct, bins=bins),
         "nll": metrics.negative_log_likelihood(log_probabilities, labels),
         "brier": metrics.brier(probabilities, labels),
+        **miscalibration(probabilities, labels, correct, bins=bins),
+        "paper_compat": paper_compat(confidence, correct),
         "macro_f1": metrics.macro_f1(prediction, labels, classes=len(task.classes)),
         "class_mean_accuracy": metrics.class_mean_accuracy(correct, labels, classes=len(task.classes)),
         "count": len(split),
         **_by_class(correct, labels, task.classes),
         "groups": groups,
+        "group_intervals": {
+            name: list(metrics.wilson_interval(group["accuracy"], group["count"])) for name, group in groups.items()
+        },
+        "group_gap": metrics.group_gap(groups),
         "worst_group_accuracy": metrics.worst_group(groups),
         "reweighted_accuracy": metrics.reweighted_accuracy(groups, task.group_counts(task.train)),
         "reliability": metrics.reliability(confidence, correct, bins=bins),

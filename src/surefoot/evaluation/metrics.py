@@ -100,6 +100,12 @@ def worst_group(groups: Mapping[str, Group]) -> float | None:
     return min((group["accuracy"] for group in groups.values()), default=None)
 
 
+def group_gap(groups: Mapping[str, Group]) -> float | None:
+    """The highest accuracy of the groups less the lowest; None where there is none."""
+    found = [group["accuracy"] for group in groups.values()]
+    return max(found) - min(found) if found else None
+
+
 def reweighted_accuracy(groups: Mapping[str, Group], training: Mapping[str, int]) -> float | None:
     """Mean of the groups' accuracies by their shares of the training examples: what Waterbirds tables call the average.
 

@@ -11,7 +11,7 @@ from typing import Any
 from surefoot.report.runs import Run
 from surefoot.report.summary import HONEST
 
-MEANS = ("accuracy", "ece", "ece_calibrated", "nll", "brier", "macro_f1", "class_mean_accuracy")
+MEANS = ("accuracy", "ece", "ece_noise_floor", "ece_calibrated", "nll", "brier", "macro_f1", "class_mean_accuracy")
 POINTS = ("validation_accuracy", "id_accuracy", "shift_accuracy")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surefoot.evaluation.shift import corruption_curves, effective_robustness, robustness_line
 from surefoot.report.examples import Example, read_examples
 from surefoot.report.fairness import unfair
 from surefoot.report.files import read_json
@@ -17,7 +18,15 @@ from surefoot.report.joined import join
 from surefoot.report.mixture import refuse_mixture
 from surefoot.report.runs import POINT_KEYS, Run, chosen, find_runs, read_runs, run_names
 
-BULKY = ("class_accuracy", "class_count", "reliability")  # of a split; stay in the run's own results.json
+BULKY = (
+    "class_accuracy",
+    "class_count",
+    "reliability",
+    "paper_compat",
+    "group_intervals",
+)  # of a split; stay in the run's own results.json
+
+SAME = 1e-6  # ID accuracies so near each other give no line
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
         "backbone": first["backbone"],
         "home": first["home"],
         "shifts": list(first["shifts"]),
-        "rows": [_row(run) for run in runs],
+        "rows": _with_robustness([_row(run) for run in runs]),
         "curves": curves,
     }
 
@@ -139,6 +148,11 @@ def _row(run: Run) -> dict[str, Any]:
         "worst_shift_accuracy": min(accuracies) if known else None,
         "id_ece": home["ece"],
         "shift_ece": _mean([shift["ece"] for shift in shifts]),
+        "id_ece_floor": home.get("ece_noise_floor"),
+        "shift_ece_floor": _mean([shift.get("ece_noise_floor") for shift in shifts]),
+        "corruption_curves": corruption_curves(
+            {name: splits[name]["accuracy"] for name in results["shifts"] if splits[name]["accuracy"] is not None}
+        ),
         "worst_group_accuracy": home["worst_group_accuracy"],
         "reweighted_accuracy": home.get("reweighted_accuracy"),
         "seconds": results["seconds"],
@@ -150,6 +164,28 @@ def _row(run: Run) -> dict[str, Any]:
             name: {key: value for key, value in split.items() if key not in BULKY} for name, split in splits.items()
         },
     }
+
+
+def _with_robustness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with `effective_robustness`: mean shift accuracy above the line through zero_shot and fine_tune.
+
+    Null where one of the two baselines, or a shift, is missing, or where both have the same ID accuracy.
+    """
+    for row in rows:
+        row["effective_robustness"] = None
+    whole = [row for row in rows if None not in (row["id_accuracy"], row["shift_accuracy"])]
+    names = ("zero_shot", "fine_tune")
+    means = [
+        [_mean([row[key] for row in whole if row["method"] == name]) for key in ("id_accuracy", "shift_accuracy")]
+        for name in names
+    ]
+    points = [(x, y) for x, y in means if x is not None and y is not None]
+    if len(points) < len(names) or abs(points[0][0] - points[1][0]) < SAME:
+        return rows
+    line = robustness_line([x for x, _ in points], [y for _, y in points])
+    for row in whole:
+        row["effective_robustness"] = effective_robustness(line, row["id_accuracy"], row["shift_accuracy"])
+    return rows
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -105,6 +105,12 @@ def _columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
     columns.append(Column(ECE, "ID", _field("id_ece"), factor=100, decimals=1, better="low"))
     if shifts:
         columns.append(Column(ECE, "shifts", summary.shift_ece, factor=100, decimals=1, better="low"))
+    floors = [("ID floor", "id_ece_floor"), ("shifts floor", "shift_ece_floor")]
+    for label, key in floors:
+        if any(row.get(key) is not None for row in comparison["rows"]):
+            columns.append(Column(ECE, label, _field(key), factor=100, decimals=1, better="neither"))
+    if any(row.get("effective_robustness") is not None for row in comparison["rows"]):
+        columns.append(accuracy("effective robustness", _field("effective_robustness")))
     groups = summary.groups(comparison)
     if groups:
         shown = groups if len(groups) <= GROUPS_SHOWN else ()
@@ -118,7 +124,7 @@ def _columns(comparison: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 def _field(name: str) -> Value:
-    return lambda row: None if row[name] is None else float(row[name])
+    return lambda row: None if row.get(name) is None else float(row[name])
 
 
 def _column(column: Column, found: Sequence[Entry]) -> list[Cell]:
