@@ -71,6 +71,7 @@ RANKS = {
     "convert_command": 12,
     "preflight_command": 12,
     "forgetting_command": 12,
+    "advise_command": 12,
     "cli": 13,
     "__main__": 14,
 }

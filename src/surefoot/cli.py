@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from surefoot import (
+    advise_command,
     convert_command,
     export_command,
     forgetting_command,
@@ -33,6 +34,7 @@ app.add_typer(prompts_command.app, name="prompts")
 app.command()(convert_command.convert)
 app.command(name="app")(app_command.app)
 app.command()(forgetting_command.forgetting)
+app.command()(advise_command.advise)
 
 SETTINGS_HELP = "Settings as section.option=value, such as engine.epochs=5; `surefoot list` shows them."
 PASS_ON = {"ignore_unknown_options": True}  # --engine.lr 1e-5 is read as engine.lr=1e-5

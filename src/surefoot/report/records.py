@@ -6,7 +6,7 @@ of runs over different tasks, classes or examples (`mixture.py`) and a mean over
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,26 @@ def read_records(folder: str | Path) -> Records:
         examples=read_examples(root / "examples.json"),
         notes=tuple(notes),
     )
+
+
+def read_together(folders: Sequence[str | Path]) -> Records:
+    """The runs of several folders (runs, or folders of them) in one comparison; of a single folder, `read_records`.
+
+    A run that two of the folders hold counts once. Raises ValueError where runs are not of one task and examples.
+    """
+    roots = [Path(folder) for folder in folders]
+    if len(roots) == 1 and "." not in (run_names(roots[0]) if roots[0].is_dir() else ()):
+        return read_records(roots[0])
+    found: dict[Path, Run] = {}
+    for root in roots:
+        listing = _listing(root)
+        if listing.get("variants"):
+            raise ValueError(f"{root} holds means over variants of a task; give it alone")
+        for run in _listed_runs(root, listing) if listing else find_runs(root):
+            found.setdefault(run.folder.resolve(), replace(run, name=run.folder.as_posix()))
+    runs = tuple(found.values())
+    notes = [*dict.fromkeys(note for run in runs for note in _notes_of(run)), *unfair(runs)]
+    return Records(comparison=comparison(runs), runs=runs, examples=(), notes=tuple(notes))
 
 
 def read_variants(folder: str | Path, names: Sequence[str]) -> list[Run]:

@@ -52,6 +52,16 @@ def percentile_interval(draws: ArrayLike, *, level: float = 0.95) -> tuple[float
     return float(low), float(high)
 
 
+def bootstrap_p(draws: ArrayLike) -> float:
+    """Two-sided p that a difference is 0: twice the smaller share of its draws on either side, never exactly 0.
+
+    A. C. Davison and D. V. Hinkley, 1997, Bootstrap Methods and their Application, chapter 4 (the +1).
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    least = min(int((values <= 0).sum()), int((values >= 0).sum()))
+    return min(1.0, 2 * (least + 1) / (len(values) + 1))
+
+
 def mcnemar(first: ArrayLike, second: ArrayLike) -> Comparison:
     """McNemar's test of two methods' right answers (n) on the same examples, two-sided, exact (binomial) for any n.
 
