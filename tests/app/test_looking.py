@@ -22,7 +22,7 @@ from surefoot.run import load_task, train
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, quick: dict[str, Any]) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("lens")
     for name in ("zero_shot", "fine_tune", "flyp"):
         train(folder / name / "seed-0", {**quick, "method": name, "engine.lr": 0.01})
     return {name: folder / name / "seed-0" for name in ("zero_shot", "fine_tune", "flyp")}

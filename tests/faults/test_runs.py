@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -125,24 +126,36 @@ def test_a_second_run_in_one_folder_is_refused_and_touches_nothing(settings: dic
 def test_killed_twenty_times_at_random_moments_it_ends_as_an_undisturbed_run(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert threading.active_count() == 1  # what is forked below has one thread
     long = {**settings, "engine.epochs": 200, "data.views": 2}
     train(tmp_path / "whole", long)
-    draw, metrics = random.Random(0), tmp_path / "killed" / "metrics.jsonl"
+    path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, __file__, json.dumps(long), str(tmp_path / "killed")]
+    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert end(tmp_path / "killed") == end(tmp_path / "whole")
+
+
+def kill_again_and_again(long: dict[str, Any], folder: Path) -> None:
+    """In a process of its own, with one thread, since it forks."""
+    assert threading.active_count() == 1
+    draw = random.Random(0)
     for _ in range(KILLS):
-        before = changed(metrics)
+        before = changed(folder / "metrics.jsonl")
         child = os.fork()
         if child == 0:
-            train(tmp_path / "killed", long)
+            train(folder, long)
             os._exit(0)
-        while changed(metrics) == before:  # it has not begun to train
+        while changed(folder / "metrics.jsonl") == before:  # it has not begun to train
             time.sleep(0.001)
         time.sleep(draw.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    train(tmp_path / "killed", long)
-    assert end(tmp_path / "killed") == end(tmp_path / "whole")
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the run was over before it was killed"
+    train(folder, long)
 
 
 def changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+if __name__ == "__main__":
+    kill_again_and_again(json.loads(sys.argv[1]), Path(sys.argv[2]))
