@@ -16,7 +16,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def endpoint(url: str, *, timeout: float = 5, key_env: str = "OPENAI_API_KEY") -> Endpoint:
+def endpoint(url: str, *, timeout: float = 60, key_env: str = "OPENAI_API_KEY") -> Endpoint:
     return Endpoint.at(url, model="small", key_env=key_env, timeout=timeout)
 
 

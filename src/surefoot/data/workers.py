@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import RawArray
@@ -20,6 +21,7 @@ Item = TypeVar("Item")
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE = 20  # seconds that a worker process outlives SIGTERM
 TOLD = "DataLoader worker (pid"  # so PyTorch's loader begins to tell of a worker that is no more
+DYING = 2  # seconds from a broken pipe to the end of its process, at most
 IN_A_ROW, IN_ALL = 3, 10  # deaths of workers that a stream survives: at one place, and before its end
 
 
@@ -82,6 +84,13 @@ class Crew:
         alive = {process.pid for process in multiprocessing.active_children()}
         return [read - 1 for pid, read in zip(self._pids, self._busy, strict=True) if pid and pid not in alive]
 
+    def soon_dead(self) -> list[int]:
+        """`dead`, once one is: its pipe may break a moment before the system says that it is no more."""
+        until = time.monotonic() + DYING
+        while not (found := self.dead()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return found
+
 
 def outlasting(
     start: Callable[[int, Crew], DataLoader[Item]], workers: int, *, told: Callable[[int], str]
@@ -103,7 +112,7 @@ def outlasting(
                 suspects = []
             return
         except (RuntimeError, OSError, EOFError) as error:  # OSError: what a dead one has sent can no longer be fetched
-            dead = crew.dead()
+            dead = crew.soon_dead()
             if not dead and TOLD not in str(error):  # one may die before it could enter the crew
                 raise
             deaths, suspects = deaths + 1, [*suspects, {item for item in dead if item >= 0}]
