@@ -143,9 +143,13 @@ def kill_again_and_again(long: dict[str, Any], folder: Path) -> None:
         before = changed(folder / "metrics.jsonl")
         child = os.fork()
         if child == 0:
-            train(folder, long)
-            os._exit(0)
+            try:
+                train(folder, long)
+            finally:
+                os._exit(0)
+        deadline = time.monotonic() + 100
         while changed(folder / "metrics.jsonl") == before:  # it has not begun to train
+            assert time.monotonic() < deadline, "the run does not begin"
             time.sleep(0.001)
         time.sleep(draw.uniform(0.0, 0.1))
         os.kill(child, signal.SIGKILL)
