@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parent))
-from step_cost import BATCH, Towers, endless, prompts, steps_of
+from step_cost import BATCH, endless, prompts, steps_of
 from surefoot.backbones.base import Backbone
 from surefoot.config import resolve
 from surefoot.data.batch import Batch
 from surefoot.methods.base import Method, Progress
+from towers import Towers
 
 METHODS, WANTED = ("flyp", "carot", "star_ft"), {"flyp": 1.5, "carot": 1.5, "star_ft": 1.9}
 ROUNDS = 3

@@ -18,49 +18,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import nn
 
-from surefoot.backbones._clip import ClipImageTower, ClipTextTower
-from surefoot.backbones.base import Backbone
-from surefoot.backbones.tiny import WordTokenizer
 from surefoot.config import resolve
 from surefoot.data.batch import Batch
-from surefoot.data.images import ImageSpec
 from surefoot.data.prompts import DEFAULT_CONTEXTS, DEFAULT_TEMPLATES, Prompts
 from surefoot.engine.feed import Feed
 from surefoot.engine.optim import build_optimizer
 from surefoot.engine.towers import towers_told
 from surefoot.engine.train import Guard, build_fabric, train_step
 from surefoot.methods.base import Method, Progress
+from towers import Towers
 
 METHODS = ("car_ft", "lipsum_ft", "flyp", "carot", "star_ft", "tracer", "kd", "l2_sp", "flyp+star_ft+lipsum_ft")
 REMEMBERS = ("car_ft", "lipsum_ft", "kd")  # whose teacher sees images alone
 BATCH, ROUNDS, CLASSES = 32, 5, 100
-
-
-class Towers(Backbone):
-    """Both towers of ViT-B/32 size, or of another patch; a token a word."""
-
-    def __init__(self, patch: int = 32) -> None:
-        from transformers import CLIPConfig, CLIPModel
-
-        text, vision = {"bos_token_id": 0, "eos_token_id": 1}, {"patch_size": patch}
-        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=512)  # else as published
-        config._attn_implementation = "sdpa"
-        torch.manual_seed(0)
-        model = CLIPModel(config)
-        super().__init__(
-            ClipImageTower(model.vision_model, model.visual_projection),
-            ClipTextTower(model.text_model, model.text_projection),
-            tokenizer=WordTokenizer(77),
-            image_spec=ImageSpec(size=224, mean=(0.5,) * 3, std=(0.5,) * 3, resize=224),
-            log_scale=nn.Parameter(torch.tensor(100.0).log()),
-            bias=torch.zeros(()),
-            name=f"ViT-B/{patch} size",
-        )
-
-    def save(self, folder: object) -> None:  # noqa: ARG002
-        raise ValueError("these towers have random weights; there is nothing to save")
 
 
 def prompts(classes: int = CLASSES) -> Prompts:
