@@ -308,3 +308,31 @@ def file_server(tmp_path: Path) -> Iterator[FileServer]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+class RefusingHub(http.server.BaseHTTPRequestHandler):
+    """Answers as the hub does for what is gated, missing, or without that revision."""
+
+    def do_HEAD(self) -> None:
+        gated, revision = "gated" in self.path, "no-such-revision" in self.path
+        self.send_response(403 if gated else 404)
+        code = "GatedRepo" if gated else "RevisionNotFound" if revision else "RepoNotFound"
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def refusing_hub() -> Iterator[str]:
+    """The address of a hub that has nothing for us."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RefusingHub)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()

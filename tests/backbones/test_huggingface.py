@@ -1,12 +1,10 @@
 import copy
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -361,33 +359,6 @@ def test_image_steps_that_differ_from_clips_are_refused(folder: Path, change: di
         load_backbone(str(folder))
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers as the hub does for a model that is gated, missing, or without that revision."""
-
-    def do_HEAD(self) -> None:
-        gated, revision = "gated" in self.path, "no-such-revision" in self.path
-        self.send_response(403 if gated else 404)
-        code = "GatedRepo" if gated else "RevisionNotFound" if revision else "RepoNotFound"
-        self.send_header("X-Error-Code", code)
-        self.send_header("X-Error-Message", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_HEAD  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-
-
 def why(names: list[tuple[str, str]], cache: Path, **environment: str) -> list[str]:
     """What load_backbone says to each (hub id, revision), in a process of its own: the hub's settings are read once."""
     script = (
@@ -412,9 +383,9 @@ def why(names: list[tuple[str, str]], cache: Path, **environment: str) -> list[s
     return said
 
 
-def test_gated_and_missing_models_and_revisions_are_explained(hub: str, tmp_path: Path) -> None:
+def test_gated_and_missing_models_and_revisions_are_explained(refusing_hub: str, tmp_path: Path) -> None:
     names = [("some/gated", "main"), ("some/missing", "main"), ("some/model", "no-such-revision"), ("a/b/c", "main")]
-    gated, missing, revision, malformed = why(names, tmp_path, HF_ENDPOINT=hub)
+    gated, missing, revision, malformed = why(names, tmp_path, HF_ENDPOINT=refusing_hub)
     assert "the model is gated; ask for access" in gated
     assert "no such folder, and no such model on the hub" in missing
     assert "no revision 'no-such-revision'" in revision

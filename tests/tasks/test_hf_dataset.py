@@ -1,4 +1,3 @@
-import http.server
 import importlib.util
 import json
 import os
@@ -8,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 from itertools import islice
 from pathlib import Path
 
@@ -334,46 +332,12 @@ def test_a_first_pass_that_is_killed_inside_a_piece_goes_on_at_the_exact_row(str
     assert first_pass(streamed) == [left, fingerprint, blocks]
 
 
-STREAM = """
-import hashlib, json, sys
-from surefoot.data.batch import DataConfig, training_batches
-from surefoot.data.images import ImageSpec
-from surefoot.tasks.hf_dataset import HfDataset
-
-start, last, workers = map(int, sys.argv[2:5])
-split = HfDataset(HfDataset.Config(**json.loads(sys.argv[1]))).load().train
-spec = ImageSpec(size=8, mean=(0.5,) * 3, std=(0.25,) * 3, resize=8)
-config = DataConfig(workers=workers)
-for step, batch in enumerate(training_batches(split, spec, config, batch_size=5, seed=3, start_step=start), start):
-    told = [split.paths[i] for i in batch.index.tolist()]
-    print(json.dumps([step, told, hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()]), flush=True)
-    if step == last:
-        break
-"""
-
-
-def stream(options, *, start, last, workers=0, kill_after=10**6):
-    """Lines of a process that trains from step `start` on, killed with SIGKILL once it has written `kill_after`."""
-    options = options | {"root": str(options["root"])}
-    words = [sys.executable, "-W", "ignore", "-c", STREAM, json.dumps(options), *map(str, (start, last, workers))]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    lines = []
-    for line in process.stdout:
-        lines.append(json.loads(line))
-        if len(lines) == kill_after:
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-    process.stdout.close()
-    process.wait()
-    return lines
-
-
-def test_a_streamed_epoch_that_is_killed_goes_on_at_the_exact_sample(streamed):
+def test_a_streamed_epoch_that_is_killed_goes_on_at_the_exact_sample(streamed, stream):
     options = streamed | {"window": 2, "keep": 4}
-    whole = stream(options, start=0, last=11)
+    whole = stream("hf_dataset", options, start=0, last=11)
     assert [step for step, _, _ in whole] == list(range(12))
-    first = stream(options, start=0, last=11, workers=2, kill_after=4)
-    assert first + stream(options, start=4, last=11) == whole
+    first = stream("hf_dataset", options, start=0, last=11, workers=2, kill_after=4)
+    assert first + stream("hf_dataset", options, start=4, last=11) == whole
 
 
 def test_the_sources_travel_to_worker_processes(streamed, saved):
@@ -479,24 +443,6 @@ def test_a_piece_that_cannot_be_read_any_more_stops_the_run(streamed, parquet):
         next(training_batches(task.train, SPEC, DataConfig(workers=0), batch_size=4, seed=0))
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers as the hub does for a data set that is gated, missing, or without that revision."""
-
-    def do_HEAD(self):
-        gated, revision = "gated" in self.path, "no-such-revision" in self.path
-        self.send_response(403 if gated else 404)
-        code = "GatedRepo" if gated else "RevisionNotFound" if revision else "RepoNotFound"
-        self.send_header("X-Error-Code", code)
-        self.send_header("X-Error-Message", code)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_GET = do_HEAD  # noqa: N815
-
-    def log_message(self, format, *args):
-        pass
-
-
 WHY = """
 import json, sys
 from surefoot.tasks.hf_dataset import HfDataset
@@ -520,17 +466,13 @@ def why(options, cache, **environment):
     return json.loads(done.stdout)
 
 
-def test_gated_and_missing_data_sets_and_revisions_are_explained(tmp_path):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def test_gated_and_missing_data_sets_and_revisions_are_explained(refusing_hub, tmp_path):
     asked = [{"root": "some/gated"}, {"root": "some/missing"}, {"root": "some/set", "revision": "no-such-revision"}]
     gated, missing, revision, streamed = why(
         [*asked, {"root": "some/gated", "stream": True}],
         tmp_path,
-        HF_ENDPOINT=f"http://127.0.0.1:{server.server_address[1]}",
+        HF_ENDPOINT=refusing_hub,
     )
-    server.shutdown()
-    server.server_close()
     assert "task.root=some/gated cannot be opened: the data set is gated; ask for access" in gated
     assert "no such folder, and no such data set on the hub" in missing
     assert "no revision 'no-such-revision'" in revision

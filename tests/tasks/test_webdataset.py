@@ -270,50 +270,17 @@ def test_keeping_fewer_shards_than_training_reads_at_a_time_is_refused(remote):
     load(**remote | {"keep": 1, "window": 0, "train": "train-000.tar", "validation": (), "test": (), "shifts": {}})
 
 
-STREAM = """
-import hashlib, json, sys
-from surefoot.data.batch import DataConfig, training_batches
-from surefoot.data.images import ImageSpec
-from surefoot.tasks.webdataset import WebDataset
-
-options, start, last, workers = json.loads(sys.argv[1]), *map(int, sys.argv[2:5])
-split = WebDataset(WebDataset.Config(**options)).load().train
-spec = ImageSpec(size=8, mean=(0.5,) * 3, std=(0.25,) * 3, resize=8)
-config = DataConfig(workers=workers)
-for step, batch in enumerate(training_batches(split, spec, config, batch_size=5, seed=3, start_step=start), start):
-    told = [split.paths[i] for i in batch.index.tolist()]
-    print(json.dumps([step, told, hashlib.sha256(batch.images.numpy().tobytes()).hexdigest()]), flush=True)
-    if step == last:
-        break
-"""
-
-
-def stream(options, *, start, last, workers=0, kill_after=10**6):
-    """Lines of a process that trains from step `start` on, killed with SIGKILL once it has written `kill_after`."""
-    words = [sys.executable, "-W", "ignore", "-c", STREAM, json.dumps(options), *map(str, (start, last, workers))]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    lines = []
-    for line in process.stdout:
-        lines.append(json.loads(line))
-        if len(lines) == kill_after:
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-    process.stdout.close()
-    process.wait()
-    return lines
-
-
 @pytest.mark.parametrize("keep", [0, 4])
-def test_an_epoch_over_http_that_is_killed_goes_on_at_the_exact_sample(remote, file_server, keep):
+def test_an_epoch_over_http_that_is_killed_goes_on_at_the_exact_sample(remote, file_server, keep, stream):
     options = remote | {"keep": keep}
-    whole = stream(options, start=0, last=14)
+    whole = stream("webdataset", options, start=0, last=14)
     assert [step for step, _, _ in whole] == list(range(15))
     assert len({path for _, paths, _ in whole[:7] for path in paths}) == 35  # of 36: 2.08 epochs in all
     for path in (Path(remote["cache"]) / "shards").glob("*"):
         path.unlink()
-    first = stream(options, start=0, last=14, workers=2, kill_after=4)
+    first = stream("webdataset", options, start=0, last=14, workers=2, kill_after=4)
     file_server.asked.clear()
-    second = stream(options, start=4, last=14)
+    second = stream("webdataset", options, start=4, last=14)
     assert first + second == whole
     if keep == 0:  # one request for each image, from the first that was not yet seen; small ones are then remembered
         asked = [path.rpartition("/")[2] for path in file_server.asked if "train" in path]

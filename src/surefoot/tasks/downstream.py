@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from surefoot.data.downstream_sets import SETS, Known, words
 from surefoot.data.manifest import Table, read_table
-from surefoot.data.partition import Partition, make_task
+from surefoot.data.partition import Partition, check_fractions, make_task
 from surefoot.data.places import Place, require
 from surefoot.data.prompts import Template
 from surefoot.data.split_lists import named, read_lists
@@ -46,11 +46,7 @@ class Downstream(TaskSource):
 
         @model_validator(mode="after")
         def _something_is_left(self) -> Self:
-            if self.validation_fraction + self.test_fraction >= 1:
-                raise ValueError(
-                    f"task.validation_fraction={self.validation_fraction} and task.test_fraction={self.test_fraction} "
-                    "leave nothing to train on; their sum must be below 1"
-                )
+            check_fractions(self.validation_fraction, self.test_fraction)
             return self
 
     summary = "Ten small data sets with templates of their own: food, pets, cars, aircraft, flowers, textures, ..."

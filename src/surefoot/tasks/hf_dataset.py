@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from surefoot.data.manifest import SPLIT_NAMES, ClassList, PromptNames, Table, read_classes
-from surefoot.data.partition import Partition, make_task
+from surefoot.data.partition import Partition, check_fractions, make_task
 from surefoot.data.spool import Spool, spool_folder
 from surefoot.data.task import Split, Task, TaskSource
 from surefoot.tasks._hub import ArrowRows, Place, Rows, StreamRows, StreamSource
@@ -72,11 +72,7 @@ class HfDataset(TaskSource):
                     f"task.keep={self.keep} holds fewer pieces than two windows of task.window={self.window}, so that "
                     "each would be fetched again and again; raise it or lower the window"
                 )
-            if self.validation_fraction + self.test_fraction >= 1:
-                raise ValueError(
-                    f"task.validation_fraction={self.validation_fraction} and task.test_fraction={self.test_fraction} "
-                    "leave nothing to train on; their sum must be below 1"
-                )
+            check_fractions(self.validation_fraction, self.test_fraction)
             return self
 
     summary = "An image data set of the Hugging Face hub, or in the formats of its library; also streamed."

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from surefoot.data.manifest import ClassList, PromptNames, Table, read_classes
-from surefoot.data.partition import Partition, make_task
+from surefoot.data.partition import Partition, check_fractions, make_task
 from surefoot.data.shards import JOIN, Layout, Shard, ShardIndex, ShardSource, find_shards, read_indexes
 from surefoot.data.spool import Spool, spool_folder
 from surefoot.data.storage import expanded, is_remote
@@ -78,11 +78,7 @@ class WebDataset(TaskSource):
 
         @model_validator(mode="after")
         def _fits(self) -> Self:
-            if self.validation_fraction + self.test_fraction >= 1:
-                raise ValueError(
-                    f"task.validation_fraction={self.validation_fraction} and task.test_fraction={self.test_fraction} "
-                    "leave nothing to train on; their sum must be below 1"
-                )
+            check_fractions(self.validation_fraction, self.test_fraction)
             return self
 
     summary = "Tar shards in webdataset's format, on the disk or behind a URL, resumed at the exact sample."
