@@ -1,6 +1,7 @@
 """`surefoot predict`, `export`, `card` and `push`: what they say and how they exit."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,22 @@ def test_paths_come_from_standard_input_too(trained: Path, squares: Path) -> Non
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(path) for path in images]
     assert done.stderr.startswith("15 images in ")
     assert " a second)" in done.stderr
+
+
+def test_the_speed_is_that_of_the_images_and_not_of_opening_the_run(
+    trained: Path, squares: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = surefoot.Classifier.from_pretrained
+
+    def slowly(folder: Path) -> surefoot.Classifier:
+        time.sleep(2)
+        return opened(folder)
+
+    monkeypatch.setattr(surefoot.Classifier, "from_pretrained", slowly)
+    begun = time.perf_counter()
+    done = run("predict", trained, squares / "test", "--format", "json")
+    assert time.perf_counter() - begun > 2
+    assert float(done.stderr.split(" images in ")[1].split()[0]) < time.perf_counter() - begun - 1.9
 
 
 def test_abstaining_keeps_the_risk_on_validation_and_says_so(trained: Path, squares: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 from surefoot.backbones.base import load_backbone
 from surefoot.classifier import Classifier, Prediction
 from surefoot.data.prompts import Prompts
-from surefoot.predicting import Predicted, abstention, image_files, listed, predict_paths, write_arrow, written
+from surefoot.predicting import Predicted, abstention, image_files, listed, predict_images, write_arrow, written
+from surefoot.run_folder import classifier_folder
 
 CLASSES = ("red", "green", "blue, or nearly")
 FOUND = [
@@ -41,6 +43,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(draw.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(root / name)
     (root / "notes.txt").write_text("no image")
     return root
+
+
+def predict_paths(run: Path, paths: list[Path], **options: Any) -> list[Predicted]:
+    images = [image for path in paths for image in image_files(path)]
+    return predict_images(Classifier.from_pretrained(classifier_folder(run)), images, **options)
 
 
 def test_all_images_below_a_folder_are_found_in_sorted_order(photos: Path) -> None:
@@ -173,6 +180,8 @@ def test_a_pattern_stands_for_the_files_that_it_matches(photos: Path) -> None:
     assert [path.name for path in image_files(photos / "[ab].*")] == ["a.jpg", "b.PNG"]
     with pytest.raises(ValueError, match=r"\*\.bmp matches no file"):
         image_files(photos / "*.bmp")
+    with pytest.raises(ValueError, match=r"deep\* matches folders only; .* end the pattern with /\*"):
+        image_files(photos / "deep*")
 
 
 def test_a_file_whose_name_looks_like_a_pattern_stands_for_itself(tmp_path: Path) -> None:

@@ -48,11 +48,12 @@ def card(
     Example: surefoot card runs/demo/flyp/seed-0 -o README.md
     """
     with exit_codes():
+        from surefoot.checkpoint import write_text
         from surefoot.exporting.card import card
 
         text = card(run, form=to, details=Details(license_, base_model))
         if output:
-            Path(output).write_text(text, encoding="utf-8")
+            write_text(Path(output), text)
         else:
             typer.echo(text)
 

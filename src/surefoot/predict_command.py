@@ -50,7 +50,9 @@ def predict(
             raise ValueError(f"--output={output}: its folder is not there; make it first")
     with exit_codes():
         from surefoot.checkpoint import write_text, write_whole
-        from surefoot.predicting import abstention, listed, predict_paths, write_arrow, written
+        from surefoot.classifier import Classifier
+        from surefoot.predicting import abstention, image_files, listed, predict_images, write_arrow, written
+        from surefoot.run_folder import classifier_folder
 
         threshold = 0.0
         if abstain_risk < 1:
@@ -62,8 +64,10 @@ def predict(
                 err=True,
             )
         paths = [path for given in images for path in (listed(sys.stdin) if str(given) == "-" else [given])]
+        files = [image for path in paths for image in image_files(path)]
+        model = Classifier.from_pretrained(classifier_folder(classifier))
         begun = time.perf_counter()
-        found = predict_paths(classifier, paths, top_k=top_k, batch_size=batch_size, threshold=threshold)
+        found = predict_images(model, files, top_k=top_k, batch_size=batch_size, threshold=threshold)
         seconds = time.perf_counter() - begun
         if form is Form.arrow:
             write_whole(Path(output), lambda path: write_arrow(found, path))

@@ -30,21 +30,14 @@ class Predicted:
         return NOTHING if self.abstained else self.prediction.label
 
 
-def predict_paths(
-    classifier: str | Path,
-    paths: Sequence[str | Path],
-    *,
-    top_k: int = 1,
-    batch_size: int = 64,
-    threshold: float = 0.0,
+def predict_images(
+    model: Classifier, images: Sequence[Path], *, top_k: int = 1, batch_size: int = 64, threshold: float = 0.0
 ) -> list[Predicted]:
-    """Classify image files, all images below folders and those that patterns match, in order, so many at a time.
+    """Classify image files (`image_files`) in order, so many at a time.
 
     Where the calibrated probability is below `threshold` (see `abstention`), the classifier abstains. Raises ValueError
-    where a path is missing, holds no image, or an image cannot be read.
+    where an image cannot be read.
     """
-    images = [image for path in paths for image in image_files(Path(path))]
-    model = Classifier.from_pretrained(classifier_folder(Path(classifier)))
     found = model.predict(images, top_k=top_k, batch_size=batch_size)
     return [Predicted(path, made, made.probability < threshold) for path, made in zip(images, found, strict=True)]
 
@@ -85,7 +78,10 @@ def image_files(path: Path) -> list[Path]:
             raise ValueError(f"{path} matches no file; give images, folders of images, or another pattern")
         if not matches:
             raise ValueError(f"{path} does not exist; give images or folders of images")
-        return [match for match in matches if match.is_file()]
+        files = [match for match in matches if match.is_file()]
+        if not files:
+            raise ValueError(f"{path} matches folders only; to go into them, end the pattern with /*")
+        return files
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not found:
         raise ValueError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")

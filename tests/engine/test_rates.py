@@ -202,3 +202,14 @@ def test_the_engine_turns_checkpointing_on_and_trains_to_the_same_weights(clip_f
 def test_a_tower_that_cannot_compute_its_blocks_again_says_so() -> None:
     with pytest.raises(ValueError, match=r"engine\.checkpointing=true: this image tower cannot"):
         train(make("flyp", load_backbone("tiny")), checkpointing=True)
+
+
+def test_the_rates_of_the_towers_hold_for_a_composition_too(clip_folder: Path) -> None:
+    plugin = plugins.find("methods", "compose", base=Method)
+    config = plugin.Config.model_validate({"base": "flyp", "terms": ["lipsum_ft"]})
+    method = plugin(config, load_backbone(str(clip_folder)), PROMPTS)
+    found = by_name(method, image_lr=0.5, text_lr=0.0, layer_decay=0.1)
+    layer = "base.backbone.image.vision_model.encoder.layers.{}.mlp.fc1.weight"
+    assert found[layer.format(0)] == pytest.approx(0.5 * 0.1**2)
+    assert found[layer.format(1)] == pytest.approx(0.5 * 0.1)
+    assert not any(".text." in name for name in found)

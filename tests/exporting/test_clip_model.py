@@ -52,6 +52,17 @@ def test_surefoot_opens_the_folder_and_predicts_the_same(make_run: Any, pictures
     assert ours(tmp_path / "out", pictures[0]) == ours(run / "classifier", pictures[0])
 
 
+def test_only_the_classifiers_own_files_are_taken_along(make_run: Any, tmp_path: Path) -> None:
+    run = make_run()
+    (run / "classifier" / ".cache" / "huggingface").mkdir(parents=True)  # as `hf download` leaves it
+    (run / "classifier" / "notes.txt").write_text("private")
+    (run / "classifier" / "secret.json").symlink_to(run.parent / "elsewhere.json")
+    export(run, Format.transformers, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "surefoot.json", "head.safetensors"} <= names
+    assert not names & {".cache", "notes.txt", "secret.json"}
+
+
 def test_of_several_templates_the_nearest_is_named_with_what_it_lacks(make_run: Any, tmp_path: Path) -> None:
     (note,) = [n for n in export(make_run(templates=("a {}", "the {} here")), Format.transformers, tmp_path / "out")
                if "template" in n]  # fmt: skip

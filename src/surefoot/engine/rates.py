@@ -4,7 +4,7 @@ Both towers can be slowed down or frozen, and their lower layers more than their
 vision transformers (BEiT, arXiv:2106.08254; for CLIP arXiv:2212.06138).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -24,12 +24,10 @@ def rate_groups(
     if image_lr == text_lr == layer_decay == 1:
         return stage.by_rate(training)
     factors: dict[str, float] = {}
-    for tower, prefix, lr in (
-        (method.backbone.image, "backbone.image.", image_lr),
-        (method.backbone.text, "backbone.text.", text_lr),
-    ):
-        names = [name for name in training if name.startswith(prefix)]
-        depths = _depths(method, tower, prefix, names) if lr and layer_decay != 1 else {}
+    for kind, tower, lr in (("image", method.backbone.image, image_lr), ("text", method.backbone.text, text_lr)):
+        inside = {parameter: name for name, parameter in tower.named_parameters()}
+        names = {name: inside[parameter] for name, parameter in training.items() if parameter in inside}
+        depths = _depths(method, tower, kind, names) if lr and layer_decay != 1 else {}
         factors |= {name: lr * layer_decay ** depths.get(name, 0) for name in names}
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in training.items():
@@ -47,21 +45,21 @@ def rate_groups(
     return groups
 
 
-def _depths(method: Method, tower: ImageTower | TextTower, prefix: str, names: Iterable[str]) -> Mapping[str, int]:
-    """How far below the features each weight lies: 0 after the last block, 1 in it, blocks + 1 before the first."""
-    names = list(names)
+def _depths(method: Method, tower: ImageTower | TextTower, kind: str, names: Mapping[str, str]) -> dict[str, int]:
+    """How far below the features each weight lies: 0 after the last block, 1 in it, blocks + 1 before the first.
+
+    `names`: a weight's name in the method, and in the tower.
+    """
     if not names:
         return {}
     if not tower.blocks or not tower.stem:
-        what = prefix.split(".")[1]
         raise ValueError(
-            f"engine.layer_decay: the {what} tower of {method.backbone.name!r} does not say which blocks it is made of "
+            f"engine.layer_decay: the {kind} tower of {method.backbone.name!r} does not say which blocks it is made of "
             f"({type(tower).__name__}.blocks and stem); set engine.layer_decay=1"
         )
     layers = {block: len(tower.blocks) - number for number, block in enumerate(tower.blocks)}
     layers |= dict.fromkeys(tower.stem, len(tower.blocks) + 1)
-    found = {}
-    for name in names:
-        own = name.removeprefix(prefix)
-        found[name] = next((depth for beginning, depth in layers.items() if own.startswith(beginning)), 0)
-    return found
+    return {
+        name: next((depth for beginning, depth in layers.items() if own.startswith(beginning)), 0)
+        for name, own in names.items()
+    }

@@ -13,11 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from surefoot.classifier import Classifier
+from surefoot.classifier import CARD, HEAD, Classifier
 from surefoot.exporting.head import folded
 from surefoot.exporting.source import CLOSE, Source
 
 WEIGHTS = "model.safetensors"
+BESIDE = (  # what else a classifier's folder may have; other files in it are nobody's business
+    *(CARD, HEAD, "config.json", "processor_config.json", "preprocessor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "vocab.txt"),
+)
 EQUAL = 2 * CLOSE  # logits that differ by less give probabilities that differ by less than half of it
 
 
@@ -28,9 +33,9 @@ def write(source: Source, folder: Path) -> list[str]:
     """
     source.clip("transformers")
     classifier = source.classifier
-    for file in source.folder.iterdir():
-        if file.name != WEIGHTS:
-            shutil.copyfile(file, folder / file.name)
+    for name in BESIDE:
+        if (source.folder / name).is_file():
+            shutil.copyfile(source.folder / name, folder / name)
     weights = load_file(source.folder / WEIGHTS)
     text = _text_weights(classifier)  # (C, T, D)
     made_by_text = _distance(classifier, text) <= EQUAL

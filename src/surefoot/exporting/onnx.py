@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.classifier import Classifier
-from surefoot.exporting.source import Source
+from surefoot.exporting.source import Source, how_images_are_read
 
 OPSET = 18  # of ONNX 1.13 (2022): the oldest that torch's exporter writes without converting down
 INPUT, OUTPUT, KEY = "images", "probabilities", "surefoot"
@@ -73,17 +73,10 @@ def write(source: Source, path: Path) -> list[str]:
 
 def description(classifier: Classifier) -> dict[str, Any]:
     """What the file says of itself: the classes, and how an image becomes its input."""
-    spec = classifier.backbone.image_spec
-    seen = "short side to resize, centre crop of size" if spec.fit == "crop" else "the whole image pressed into size"
     return {
         "format": 1,
         "classes": list(classifier.classes),
-        "input": f"float32 RGB (batch, 3, size, size): {seen}, / 255, - mean, / std",
-        "resize": spec.resize,
-        "interpolation": f"{spec.filter}, antialiased",
-        "size": spec.size,
-        "mean": list(spec.mean),
-        "std": list(spec.std),
+        **how_images_are_read(classifier.backbone.image_spec),
         "output": "probabilities of the classes, with the temperature",
         "temperature": classifier.temperature,
         "backbone": classifier.backbone.name,

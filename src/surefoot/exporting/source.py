@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from surefoot.classifier import Classifier
+from surefoot.data.images import ImageSpec
 from surefoot.permissions import as_new
 from surefoot.pretrained import no_progress_bars
 from surefoot.run_folder import classifier_folder
@@ -67,6 +68,19 @@ class Source:
                 f"{CLOSE:g}; nothing was written. Use --to onnx"
             )
         return f"probabilities on {PROBES} images of noise differ from the classifier's by at most {gap:.0e}"
+
+
+def how_images_are_read(spec: ImageSpec) -> dict[str, Any]:
+    """How an image becomes the tower's input, as JSON values."""
+    seen = "short side to resize, centre crop of size" if spec.fit == "crop" else "the whole image pressed into size"
+    return {
+        "input": f"float32 RGB (batch, 3, size, size): {seen}, / 255, - mean, / std",
+        "resize": spec.resize,
+        "interpolation": f"{spec.filter}, antialiased",
+        "size": spec.size,
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+    }
 
 
 @contextmanager
