@@ -144,6 +144,9 @@ INNOCENT = frozenset(
 """Settings that may change between the start of a run and its resumption: they do not change its numbers."""
 
 
+SHOWN = 80  # characters of a value that differs
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Dotted names whose values differ, with both values ("absent" where one side lacks it)."""
     found: list[tuple[str, Any, Any]] = []
@@ -154,6 +157,16 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
         elif left != right:
             found.append((prefix + name, left, right))
     return found
+
+
+def told_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """`differences` in words, long values cut; empty where there are none."""
+    return "; ".join(f"{name} is {_short(left)} and {_short(right)}" for name, left, right in differences(old, new))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def versions() -> dict[str, str]:

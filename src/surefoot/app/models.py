@@ -16,10 +16,9 @@ from surefoot.data.prompts import DEFAULT_TEMPLATES, Prompts
 from surefoot.data.task import Task
 from surefoot.evaluation.calibration import fit_temperature
 from surefoot.run import load_run_backbone
-from surefoot.run_folder import differences
+from surefoot.run_folder import told_differences
 
 ZERO_SHOT = "zero_shot"
-SHOWN = 80  # characters of a value that differs
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,10 @@ def open_runs(paths: Sequence[Path]) -> list[Source]:
     sources = [Source.open(path) for path in paths]
     first = sources[0]
     for other in sources[1:]:
-        differing = [
-            f"{name} is {_short(one)} and {_short(two)}" for name, one, two in differences(_kin(first), _kin(other))
-        ]
+        differing = told_differences(_kin(first), _kin(other))
         if differing:
             raise ValueError(
-                f"{first.folder.path} and {other.folder.path} cannot be shown side by side: {'; '.join(differing)}; "
+                f"{first.folder.path} and {other.folder.path} cannot be shown side by side: {differing}; "
                 "give runs of one task with the same classes, and of one backbone"
             )
     return sources
@@ -104,8 +101,3 @@ def _kin(source: Source) -> dict[str, Any]:
         "backbone": source.config.backbone.to_dict(),
         "data": source.fingerprint,
     }
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from surefoot.backbones._processor import HuggingFaceTokenizer, image_spec
-from surefoot.backbones._towers import ImageTower, TextTower
 from surefoot.backbones._transformers import (
     NO_CODE,
+    EncoderImageTower,
+    EncoderTextTower,
     HuggingFaceBackbone,
     Place,
-    branches,
-    checkpoint_blocks,
     open_weights,
     require_image_processor,
     require_tokenizer,
@@ -24,29 +23,14 @@ LEGACY_END = 2  # this eos_token_id in a config stands for "the highest id": see
 SCALE = math.log(100)  # where OpenAI's models end, for towers that come without one
 
 
-class ClipImageTower(ImageTower):
+class ClipImageTower(EncoderImageTower):
     def __init__(self, vision_model: Any, projection: nn.Linear) -> None:
-        super().__init__()
-        self.dim = projection.out_features
-        self.blocks = tuple(f"vision_model.encoder.layers.{i}." for i in range(len(vision_model.encoder.layers)))
-        self.stem = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")
-        self.vision_model: Any = vision_model
+        super().__init__(vision_model, dim=projection.out_features)
         self.visual_projection: nn.Linear = projection
 
     @property
     def output_weight(self) -> Tensor:
         return self.visual_projection.weight.T
-
-    @property
-    def parts(self) -> list[nn.Module]:
-        return [self.vision_model.embeddings.patch_embedding, *self.vision_model.encoder.layers]
-
-    @property
-    def branches(self) -> list[nn.Linear]:
-        return branches(self.vision_model)
-
-    def checkpoint_gradients(self) -> None:
-        checkpoint_blocks(self.vision_model)
 
     def raw(self, images: Tensor) -> Tensor:
         pooled = self.vision_model(pixel_values=images).pooler_output  # (N, width)
@@ -54,27 +38,16 @@ class ClipImageTower(ImageTower):
         return features.float()
 
 
-class ClipTextTower(TextTower):
+class ClipTextTower(EncoderTextTower):
     causal = True
 
     def __init__(self, text_model: Any, projection: nn.Linear) -> None:
-        super().__init__()
-        self.dim = projection.out_features
-        self.blocks = tuple(f"text_model.encoder.layers.{i}." for i in range(len(text_model.encoder.layers)))
-        self.stem = ("text_model.embeddings.",)
-        self.text_model: Any = text_model
+        super().__init__(text_model, dim=projection.out_features)
         self.text_projection: nn.Linear = projection
 
     @property
     def output_weight(self) -> Tensor:
         return self.text_projection.weight.T
-
-    @property
-    def branches(self) -> list[nn.Linear]:
-        return branches(self.text_model)
-
-    def checkpoint_gradients(self) -> None:
-        checkpoint_blocks(self.text_model)
 
     def raw(self, tokens: Tensor) -> Tensor:
         pooled = self.text_model(input_ids=tokens).pooler_output  # (N, width), the state at the end of text

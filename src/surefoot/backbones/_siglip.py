@@ -6,16 +6,15 @@ text tower looks both ways and takes the state at the last place, filling or not
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from surefoot.backbones._processor import HuggingFaceTokenizer, image_spec
-from surefoot.backbones._towers import ImageTower, TextTower
 from surefoot.backbones._transformers import (
     NO_CODE,
+    EncoderImageTower,
+    EncoderTextTower,
     HuggingFaceBackbone,
     Place,
-    branches,
-    checkpoint_blocks,
     open_weights,
     require_image_processor,
     require_tokenizer,
@@ -25,58 +24,32 @@ from surefoot.pretrained import has_one_of
 SIGLIP_1, PIECES = "SiglipTokenizer", "spiece.model"
 
 
-class SiglipImageTower(ImageTower):
+class SiglipImageTower(EncoderImageTower):
     """The features are those of the pooling head, whose last linear map stands for CLIP's projection."""
 
     def __init__(self, vision_model: Any) -> None:
-        super().__init__()
-        self.dim = vision_model.config.hidden_size
-        self.blocks = tuple(f"vision_model.encoder.layers.{i}." for i in range(len(vision_model.encoder.layers)))
-        self.stem = ("vision_model.embeddings.",)
-        self.vision_model: Any = vision_model
+        super().__init__(vision_model, dim=vision_model.config.hidden_size)
 
     @property
     def output_weight(self) -> Tensor:
         weight: Tensor = self.vision_model.head.mlp.fc2.weight
         return weight.T
 
-    @property
-    def parts(self) -> list[nn.Module]:
-        return [self.vision_model.embeddings.patch_embedding, *self.vision_model.encoder.layers]
-
-    @property
-    def branches(self) -> list[nn.Linear]:
-        return branches(self.vision_model)
-
-    def checkpoint_gradients(self) -> None:
-        checkpoint_blocks(self.vision_model)
-
     def raw(self, images: Tensor) -> Tensor:
         features: Tensor = self.vision_model(pixel_values=images).pooler_output
         return features.float()
 
 
-class SiglipTextTower(TextTower):
+class SiglipTextTower(EncoderTextTower):
     causal = False
 
     def __init__(self, text_model: Any) -> None:
-        super().__init__()
-        self.dim = text_model.head.out_features
-        self.blocks = tuple(f"text_model.encoder.layers.{i}." for i in range(len(text_model.encoder.layers)))
-        self.stem = ("text_model.embeddings.",)
-        self.text_model: Any = text_model
+        super().__init__(text_model, dim=text_model.head.out_features)
 
     @property
     def output_weight(self) -> Tensor:
         weight: Tensor = self.text_model.head.weight
         return weight.T
-
-    @property
-    def branches(self) -> list[nn.Linear]:
-        return branches(self.text_model)
-
-    def checkpoint_gradients(self) -> None:
-        checkpoint_blocks(self.text_model)
 
     def raw(self, tokens: Tensor) -> Tensor:
         features: Tensor = self.text_model(input_ids=tokens).pooler_output  # no mask: trained without

@@ -145,6 +145,50 @@ def open_weights(kind: str, place: Place) -> Any:
     return model
 
 
+class EncoderImageTower(ImageTower):
+    """An image tower of the CLIP family: embeddings, then an encoder of layers with two residual branches each."""
+
+    def __init__(self, vision_model: Any, *, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.blocks = _layer_names("vision_model", vision_model)
+        self.stem = ("vision_model.embeddings.", "vision_model.pre_layrnorm.")  # the norm is CLIP's alone
+        self.vision_model: Any = vision_model
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        return [self.vision_model.embeddings.patch_embedding, *self.vision_model.encoder.layers]
+
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return _branches(self.vision_model)
+
+    def checkpoint_gradients(self) -> None:
+        checkpoint_blocks(self.vision_model)
+
+
+class EncoderTextTower(TextTower):
+    """A text tower of the CLIP family, built alike."""
+
+    def __init__(self, text_model: Any, *, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.blocks = _layer_names("text_model", text_model)
+        self.stem = ("text_model.embeddings.",)
+        self.text_model: Any = text_model
+
+    @property
+    def branches(self) -> list[nn.Linear]:
+        return _branches(self.text_model)
+
+    def checkpoint_gradients(self) -> None:
+        checkpoint_blocks(self.text_model)
+
+
+def _layer_names(tower: str, model: Any) -> tuple[str, ...]:
+    return tuple(f"{tower}.encoder.layers.{i}." for i in range(len(model.encoder.layers)))
+
+
 def checkpoint_blocks(model: Any) -> None:
     """Let a model of transformers compute its blocks again on the way back, in training."""
     with warnings.catch_warnings():
@@ -152,7 +196,7 @@ def checkpoint_blocks(model: Any) -> None:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # the kind for hooks and frozen weights
 
 
-def branches(transformer: Any) -> list[nn.Linear]:
+def _branches(transformer: Any) -> list[nn.Linear]:
     """The last linear map of each residual branch of an encoder."""
     layers = transformer.encoder.layers
     return [branch for layer in layers for branch in (layer.self_attn.out_proj, layer.mlp.fc2)]

@@ -10,9 +10,7 @@ from surefoot.blending.options import BY_RECORDS, FROM_ZERO_SHOT, OF_ONE_RUN, Bl
 from surefoot.classifier import read_card
 from surefoot.config import RunConfig, resolve
 from surefoot.data.task import Task
-from surefoot.run_folder import RunFolder, differences
-
-SHOWN = 60  # characters of a value that differs
+from surefoot.run_folder import RunFolder, told_differences
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,10 @@ def refuse_other_data(sources: Sequence[Source], task: Task, options: BlendOptio
 
 
 def _refuse_a_stranger(first: Source, other: Source) -> None:
-    differing = [
-        f"{name} is {_short(one)} and {_short(two)}" for name, one, two in differences(_kin(first), _kin(other))
-    ]
+    differing = told_differences(_kin(first), _kin(other))
     if differing:
         raise ValueError(
-            f"{first.folder.path} and {other.folder.path} cannot be averaged: {'; '.join(differing)}; give runs of one "
+            f"{first.folder.path} and {other.folder.path} cannot be averaged: {differing}; give runs of one "
             "task, backbone and head (method.head)"
         )
 
@@ -120,8 +116,3 @@ def _kin(source: Source) -> dict[str, Any]:
         "head": source.convention,
         "data": source.fingerprint,
     }
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
