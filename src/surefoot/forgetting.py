@@ -54,10 +54,10 @@ def forgetting(
     others = unrelated(config.forgetting.tasks, task, load_task)
     about = {"config": config.forgetting, "data": config.data, "seed": config.seed}
     meter = Meter(start, task, others=others, with_labels=with_labels, **about)  # type: ignore[arg-type]
-    values = "smallest_singular_values"
+    readings = {"start": meter.start, "model": meter.read(now)}
     return {
-        "start": {**meter.start.to_dict(), values: meter.singular_values(start)},
-        "model": {**meter.read(now).to_dict(), values: meter.singular_values(now)},
+        name: {**reading.to_dict(), "smallest_singular_values": list(reading.singular_values)}
+        for name, reading in readings.items()
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from surefoot.app.features import evenly, split_features
+from surefoot.app.features import split_features
 from surefoot.app.looking import Lens, lens
 from surefoot.classifier import Classifier
 from surefoot.data.batch import DataConfig, evaluation_batches
@@ -138,8 +138,8 @@ def test_features_are_computed_once_for_the_same_content(
 
 def test_large_splits_are_searched_evenly(quick: dict[str, Any]) -> None:
     train = load_task(quick["task"]).train
-    assert evenly(train, len(train)) is train
-    some = evenly(train, 4)
+    assert train.evenly(len(train)) is train
+    some = train.evenly(4)
     assert len(some) == 4
     assert (some.paths[0], some.paths[-1]) == (train.paths[0], train.paths[-1])
 

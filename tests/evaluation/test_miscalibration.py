@@ -152,7 +152,7 @@ def test_bad_input_is_named() -> None:
         ece_noise_floor([])
 
 
-def test_ten_thousand_by_a_thousand_are_measured_within_a_second() -> None:
+def test_ten_thousand_by_a_thousand_take_less_than_two_seconds_of_a_processor() -> None:
     p, y = drawn(0, count=10_000, classes=1000)
     correct = p.argmax(-1) == y
     took = []

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from surefoot.evaluation.shift import class_losses, corruption_curves, effective_robustness, robustness_line
+from surefoot.evaluation.shift import corruption_curves, effective_robustness, robustness_line
 
 
 def test_a_line_through_two_baselines_meets_both() -> None:
@@ -37,16 +37,6 @@ def test_bad_baselines_are_named() -> None:
         robustness_line([0.5, 0.5], [0.1, 0.2])
     with pytest.raises(ValueError, match="no NaN"):
         robustness_line([0.5, math.nan], [0.1, 0.2])
-
-
-def test_class_losses_start_with_the_greatest() -> None:
-    before = {"a": 0.5, "b": 0.9, "c": None}
-    assert class_losses(before, {"a": 0.6, "b": 0.4, "c": 0.3}) == [
-        ("b", pytest.approx(-0.5)),
-        ("a", pytest.approx(0.1)),
-    ]
-    with pytest.raises(ValueError, match="differ in the classes"):
-        class_losses(before, {"a": 0.5})
 
 
 def test_corruption_curves_rise_in_severity() -> None:

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from surefoot.cli import app
 from surefoot.report import advice_markdown, advise, read_together
 from surefoot.report.advice import _group_draws
-from surefoot.report.statistics import bootstrap_p
+from surefoot.report.statistics import bootstrap_p, holm
 from surefoot.report.summary import Entry
 
 COUNT = 400
@@ -18,8 +18,9 @@ def make(tmp_path, make_results, make_run):
     """A run whose predictions have the accuracies that its results.json says, wrong on the first images of a split."""
 
     def made(method, home, shift=None, *, seed=0, classes=("cat", "dog"), engine=None, folder=tmp_path, **changes):
-        shifts = ("solid",) if shift is not None else ()
-        accuracies = (home, *([shift] if shifts else []))
+        on_shifts = shift if isinstance(shift, tuple) else () if shift is None else (shift,)
+        shifts = ("solid", "pixel")[: len(on_shifts)]
+        accuracies = (home, *on_shifts)
         content = make_results(method, accuracies, seed=seed, classes=classes, shifts=shifts, **changes)
         run = make_run(folder, content)
         label = np.random.default_rng(5).integers(len(classes), size=COUNT).astype(np.int32)
@@ -75,6 +76,42 @@ def test_no_winner_names_those_it_is_not_told_from_and_one_seed_is_admitted(make
     assert "One seed (0): these runs cannot tell how much methods differ between seeds" in said
 
 
+def test_the_robust_number_is_the_mean_of_the_shifts_and_p_is_corrected_for_all_methods(make, tmp_path):
+    make("zero_shot", 0.60, (0.60, 0.60))
+    make("fine_tune", 0.80, (0.59, 0.61))
+    make("flyp", 0.80, (0.62, 0.55))
+    make("wise_ft", 0.81, (0.80, 0.60))
+    found = advise(read_together([tmp_path]))
+    assert found["ship"]["name"] == "wise_ft"
+    for measure in ("id", "robust", "score"):
+        of_measure = [each for each in found["differences"] if each["measure"] == measure]
+        assert [each["p_holm"] for each in of_measure] == holm([each["p"] for each in of_measure])
+        assert len(of_measure) == 3
+    gap = of(found, "fine_tune", "robust")
+    low, high = gap["interval"]
+    assert gap["difference"] == pytest.approx((0.21 - 0.01) / 2)
+    # nested mistakes: each shift's gap is a share of images that are all alike, so it spreads as a binomial
+    spread = ((0.21 * 0.79 + 0.01 * 0.99) / COUNT) ** 0.5 / 2
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+
+
+def test_methods_with_other_seeds_are_chosen_and_tested_on_those_they_share(make, tmp_path):
+    make("fine_tune", 0.50, 0.40, seed=0)
+    make("fine_tune", 0.90, 0.80, seed=1)
+    make("flyp", 0.70, 0.60, seed=0)
+    found = advise(read_together([tmp_path]))
+    assert (found["ship"]["name"], found["verdict"]) == ("flyp", "clear")
+    assert [each["score"] for each in found["scores"]] == pytest.approx([0.65, 0.45])
+
+
+def test_equal_methods_stay_level(make, tmp_path):
+    make("fine_tune", 0.80, 0.40)
+    make("wise_ft", 0.80, 0.60)
+    assert "Against fine_tune, wise_ft stays level in accuracy on line" in advice_markdown(
+        advise(read_together([tmp_path]))
+    )
+
+
 def test_without_shifts_the_worst_group_counts(make, tmp_path):
     make("zero_shot", 0.80, groups={"a": 0.82, "b": 0.78})
     make("fine_tune", 0.90, groups={"a": 0.99, "b": 0.30})
@@ -83,7 +120,7 @@ def test_without_shifts_the_worst_group_counts(make, tmp_path):
     assert of(found, "fine_tune", "robust")["difference"] == pytest.approx(0.48)
     said = advice_markdown(found)
     assert "Worst group: b, 78.0 % (95 % interval" in said
-    assert "not paired, so wider" in said
+    assert "the worst group is drawn apart from them" in said
     assert "zero_shot costs 10.0 points" in said
 
 

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from surefoot.report import statistics
@@ -35,29 +33,3 @@ def test_mcnemar_is_the_exact_binomial(alone, other):
 def test_holm_by_hand():
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert statistics.holm([]) == []
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(0, 6), min_size=4, max_size=4), min_size=3, max_size=9))
-def test_friedman_is_scipys(rows):
-    scores = np.array(rows, dtype=float)
-    if all(len(set(row)) == 1 for row in rows):
-        assert statistics.friedman(scores) == (0.0, 1.0)
-        return
-    expected = stats.friedmanchisquare(*scores.T)
-    assert statistics.friedman(scores) == pytest.approx((expected.statistic, expected.pvalue), abs=1e-7)
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 11, 12])
-@pytest.mark.parametrize("value", [0.0, 0.3, 4.0, 30.0])
-def test_the_chi_square_tail_is_scipys(value, freedom):
-    assert statistics.chi_square_tail(value, freedom) == pytest.approx(stats.chi2.sf(value, freedom), abs=1e-10)
-
-
-@pytest.mark.parametrize("count", [1, 5, 8, 20, 25, 40])
-def test_wilcoxon_is_scipys(count):
-    first, second = np.random.default_rng(count).random((2, count))
-    method = "exact" if count <= statistics.EXACT_RANKS else "asymptotic"
-    expected = stats.wilcoxon(first, second, correction=False, method=method).pvalue
-    assert statistics.wilcoxon(first, second) == pytest.approx(expected, abs=1e-7)
-    assert statistics.wilcoxon(first, first) == 1.0

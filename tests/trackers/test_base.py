@@ -18,6 +18,7 @@ class ToFile(Tracker):
     def start(self, about, step):
         self.path = Path(about.folder) / "told.txt"
         self.tell(f"start {step} {about.name} {about.settings['method']['name']}")
+        self.tell(f"token {about.settings.get('hub_token', 'none')}")
     def log(self, step, values):
         self.tell(f"log {step} {' '.join(values)}")
         if self.breaks == step:
@@ -47,7 +48,7 @@ def to_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_tracker_of_your_own_is_told_of_every_step_and_of_the_result(to_file: Path, quick: dict[str, Any]) -> None:
     surefoot.train(to_file / "run", {**quick, "tracking.to": ["written_trackers.good"], "engine.steps": 3})
-    first, *steps, end, close = (to_file / "run" / "told.txt").read_text().splitlines()
+    first, _, *steps, end, close = (to_file / "run" / "told.txt").read_text().splitlines()
     assert first.startswith("start 0 ")
     assert first.endswith("-fine_tune-0 fine_tune")
     assert steps == [f"log {step} lr loss/cross_entropy" for step in (1, 2, 3)]
@@ -82,10 +83,10 @@ def test_where_a_run_is_tracked_may_change_on_the_way(to_file: Path, quick: dict
 
 def test_a_failure_of_the_run_closes_the_trackers(to_file: Path) -> None:
     trackers = Trackers(TrackingConfig(to=("written_trackers.good",)))
-    about = About(to_file, "p", "n", {"method": {"name": "m"}})
+    about = About(to_file, "p", "n", {"method": {"name": "m"}, "hub_token": "hf_abc"})
     with pytest.raises(ZeroDivisionError), trackers.following(about, step=7):
         raise ZeroDivisionError
-    assert (to_file / "told.txt").read_text().splitlines() == ["start 7 n m", "close False"]
+    assert (to_file / "told.txt").read_text().splitlines() == ["start 7 n m", f"token {HIDDEN}", "close False"]
 
 
 def test_an_unknown_tracker_is_an_error_with_the_nearest_name() -> None:
@@ -103,6 +104,11 @@ def test_numbers_are_found_however_deep_and_only_finite_ones() -> None:
     [
         ({"hub_token": "hf_abc"}, {"hub_token": HIDDEN}),
         ({"task": {"password": "p"}}, {"task": {"password": HIDDEN}}),
+        ({"private_key": "k", "sas-key": "k"}, {"private_key": HIDDEN, "sas-key": HIDDEN}),
+        ({"apikey": "k", "key": "k"}, {"apikey": HIDDEN, "key": HIDDEN}),
+        ({"pwd": "p", "monkey": "m", "keys": 3}, {"pwd": HIDDEN, "monkey": "m", "keys": 3}),
+        ({"root": "https://me:p@ss@host/d"}, {"root": "https://host/d"}),
+        ({"root": "s3://b/a.tar?sig=1 x"}, {"root": "s3://b/a.tar x"}),
         ({"task": {"password": ""}}, {"task": {"password": ""}}),
         ({"root": "https://me:secret@host/data"}, {"root": "https://host/data"}),
         ({"urls": ["s3://b/a.tar?X-Amz-Signature=1"]}, {"urls": ["s3://b/a.tar"]}),

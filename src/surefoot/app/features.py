@@ -2,7 +2,6 @@
 
 from contextlib import closing
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,13 +29,6 @@ def split_features(backbone: Backbone, split: Split, data: DataConfig) -> Tensor
         key = key_of(about, backbone.image, backbone.image.raw(blank))
     found = on_disk("features", key, lambda: _computed(backbone, split, data), what="features of images")
     return found.to(backbone.log_scale.device)
-
-
-def evenly(split: Split, most: int) -> Split:
-    """At most so many examples of a split, evenly spaced."""
-    if len(split) <= most:
-        return split
-    return split.subset(np.linspace(0, len(split) - 1, most).round().astype(np.int64))
 
 
 @torch.no_grad()

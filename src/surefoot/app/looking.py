@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from surefoot.app.features import evenly, split_features
+from surefoot.app.features import split_features
 from surefoot.app.models import (
     ZERO_SHOT,
     DataGone,
@@ -28,7 +28,7 @@ from surefoot.data.batch import DataConfig
 from surefoot.data.images import UnreadableImage, evaluation_view, normalise, open_image, to_tensor
 from surefoot.data.prompts import Prompts
 from surefoot.data.scan import thumbnail
-from surefoot.data.task import Task
+from surefoot.data.task import Split, Task
 from surefoot.measuring import context_classifier
 
 TOP = 5  # classes and contexts of each model
@@ -59,20 +59,21 @@ class Neighbour:
 class Neighbours:
     """Unit features (n, D) of training images, by the image tower of one of the models."""
 
-    task: Task
+    train: Split
+    classes: Sequence[str]
     by: str
     features: Tensor
 
     def nearest(self, features: Tensor) -> list[Neighbour]:
         """The training examples most like an image of raw features (1, D); files that are gone are left out."""
-        train = evenly(self.task.train, MOST)
+        train = self.train
         similarity = (unit(features) @ self.features.T)[0]  # (n)
         best = similarity.topk(min(NEAREST, len(train)))
         found = []
         for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True):
             with suppress(UnreadableImage):
                 picture = thumbnail(train, index)
-                label = self.task.classes[train.labels[index]]
+                label = self.classes[train.labels[index]]
                 found.append(Neighbour(label, train.paths[index], value, picture))
         return found
 
@@ -183,13 +184,13 @@ def lens(runs: Sequence[Path], *, nearest_by: str = ZERO_SHOT, tell: Callable[[s
     models = _placed(base, tuned, device)
     contexts, notes = _contexts(models[0], task)
     chosen = next(model for model in models if model.name == nearest_by)
-    train = evenly(task.train, MOST)
+    train = task.train.evenly(MOST)
     tell(f"looking at {len(train)} training images by the image tower of {nearest_by}")
     if len(train) < len(task.train):
         notes += (f"Nearest examples are searched among {len(train)} of {len(task.train)} training images.",)
     try:
         features = unit(split_features(chosen.classifier.backbone, train, source.config.data))
-        neighbours: tuple[Neighbours, ...] = (Neighbours(task, nearest_by, features),)
+        neighbours: tuple[Neighbours, ...] = (Neighbours(train, task.classes, nearest_by, features),)
     except UnreadableImage as error:
         neighbours, notes = (), (*notes, f"Nearest training examples are not shown: {error}")
     return Lens(task.name, models, contexts, neighbours, source.config.data, notes)

@@ -117,6 +117,12 @@ class Split:
     def example(self, index: int) -> Example:
         return Example(self.paths[index], int(self.labels[index]), int(self.groups[index]))
 
+    def evenly(self, most: int) -> "Split":
+        """The same split with at most so many examples, evenly spaced."""
+        if len(self) <= most:
+            return self
+        return self.subset(np.linspace(0, len(self) - 1, most).round().astype(np.int64))
+
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "Split":
         """The same split with only the examples at `indices`, in that order."""
         keep = np.asarray(indices, dtype=np.int64)

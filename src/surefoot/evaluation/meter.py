@@ -80,14 +80,14 @@ class Sample:
     @classmethod
     def read(cls, split: Split, spec: ImageSpec, data: DataConfig, *, count: int) -> Self:
         """At most `count` images of the split, evenly spaced. Raises UnreadableImage naming the first that is none."""
-        places = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).round().astype(np.int64))
+        split = split.evenly(count)
         pictures, found = Pictures(split, spec, data, 0, Crew(0)), []
-        for picks in EvaluationPicks(places, data.eval_batch_size):
+        for picks in EvaluationPicks(np.arange(len(split)), data.eval_batch_size):
             images, _, bad = pictures[picks]
             if bad:
                 raise UnreadableImage(f"forgetting: {bad[0].reason}; replace it or leave it out")
             found.append(images)
-        return cls(torch.cat(found), torch.from_numpy(split.labels[places]), spec, data.eval_batch_size)
+        return cls(torch.cat(found), torch.from_numpy(split.labels), spec, data.eval_batch_size)
 
     @torch.no_grad()
     def features(self, backbone: Backbone) -> Tensor:
@@ -128,10 +128,11 @@ class Reading:
     movement: Mapping[str, float]
     shape: Mapping[str, float]
     accuracy: Mapping[str, float]
+    singular_values: Sequence[float]  # the smallest of the covariance of the sample's features, rising
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As in metrics.jsonl and results.json."""
+        """As in metrics.jsonl and results.json, which keep the smallest singular value alone."""
         return {**self.movement, **self.shape, "accuracy": dict(self.accuracy), "seconds": self.seconds}
 
 
@@ -167,24 +168,24 @@ class Meter:
             start.embed_random_texts(config.random_texts, length=_length(start), seed=seed, moment=0).float().cpu(),
             float(start.scale.detach()),
         )
+        began = time.perf_counter()
         self.start_features = self._features(start)
-        self.start = self.read(start)
+        self.start = self._reading(self.start_features, start, began)
 
     def read(self, backbone: Backbone) -> Reading:
         """A reading of the model as it stands now; its mode and the state of the random generators stay."""
         began = time.perf_counter()
-        now = self._features(backbone)
+        return self._reading(self._features(backbone), backbone, began)
+
+    def _reading(self, now: Features, backbone: Backbone, began: float) -> Reading:
         same_text = torch.equal(now.captions, self.start_features.captions)  # to the last bit: the tower is as it was
         accuracy = {}
         for name, sight in self.sights.items():
             images = now.images if name == HELD_OUT else sight.sample.features(backbone)
             accuracy[name] = sight.accuracy(images, backbone, same_text=same_text)
         moved = forgetting.movement(now, self.start_features, self.texts)
-        return Reading(moved, forgetting.shape(now.images), accuracy, time.perf_counter() - began)
-
-    def singular_values(self, backbone: Backbone) -> list[float]:
-        """The smallest singular values of the covariance of the sample's features."""
-        return forgetting.smallest_singular_values(self.sample.features(backbone))
+        values = forgetting.smallest_singular_values(now.images)
+        return Reading(moved, forgetting.shape(now.images), accuracy, values, time.perf_counter() - began)
 
     def _features(self, backbone: Backbone) -> Features:
         return Features(self.sample.features(backbone), backbone.embed_texts(self.captions).float().cpu())

@@ -20,6 +20,7 @@ from surefoot.evaluation.metrics import (
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+ClassBins = tuple[Floats, Integers]  # see `_class_bins`
 DRAWS = 200  # of the noise floor
 
 
@@ -48,12 +49,12 @@ def miscalibration(probabilities: ArrayLike, labels: Integers, correct: ArrayLik
     `ece_debiased` is None for a single example. Raises ValueError as each of them does.
     """
     values = _probabilities(probabilities, labels)
-    confidence = values.max(-1)
-    parts = brier_parts(values, labels, bins=bins)
+    confidence, binned = values.max(-1), _class_bins(values, labels, bins=bins)
+    parts = _brier_parts(values, labels, binned)
     return Miscalibration(
         ece_noise_floor=ece_noise_floor(confidence, bins=bins),
         ece_equal_mass=equal_mass_ece(confidence, correct, bins=bins),
-        ece_classwise=classwise_ece(values, labels, bins=bins),
+        ece_classwise=_classwise_ece(values, labels, binned),
         ece_debiased=debiased_calibration_error(confidence, correct, bins=bins) if len(values) > 1 else None,
         ece_maximum=maximum_calibration_error(confidence, correct, bins=bins),
         brier_calibration=parts["calibration"],
@@ -73,7 +74,11 @@ def classwise_ece(probabilities: ArrayLike, labels: Integers, *, bins: int = 15)
     split's mask, are left out.
     """
     values = _probabilities(probabilities, labels)
-    gaps, _ = _class_bins(values, labels, bins=bins)
+    return _classwise_ece(values, labels, _class_bins(values, labels, bins=bins))
+
+
+def _classwise_ece(values: Floats, labels: Integers, binned: ClassBins) -> float:
+    gaps, _ = binned
     counted = (values.max(0) > 0) | (np.bincount(labels, minlength=values.shape[1]) > 0)
     return float(np.abs(gaps).sum(-1)[counted].mean() / len(values))
 
@@ -119,7 +124,11 @@ def brier_parts(probabilities: ArrayLike, labels: Integers, *, bins: int = 15) -
     the two add up; it holds the spread inside bins too (Stephenson et al., 2008).
     """
     values = _probabilities(probabilities, labels)
-    gaps, counts = _class_bins(values, labels, bins=bins)
+    return _brier_parts(values, labels, _class_bins(values, labels, bins=bins))
+
+
+def _brier_parts(values: Floats, labels: Integers, binned: ClassBins) -> BrierParts:
+    gaps, counts = binned
     squared = np.divide(gaps**2, counts, out=np.zeros_like(gaps), where=counts > 0)
     calibration = float(squared.sum() / len(values))
     return BrierParts(calibration=calibration, refinement=brier(values, labels) - calibration)
@@ -148,7 +157,7 @@ def ece_noise_floor(confidence: ArrayLike, *, bins: int = 15, draws: int = DRAWS
     return total / draws / len(values)
 
 
-def _class_bins(values: Floats, labels: Integers, *, bins: int) -> tuple[Floats, Integers]:
+def _class_bins(values: Floats, labels: Integers, *, bins: int) -> ClassBins:
     """For each class and bin the sum of probability - label, and the number of examples: both (C, bins).
 
     Few probabilities of a row exceed 1 / bins, so only these are sorted into bins.

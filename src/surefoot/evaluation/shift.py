@@ -1,4 +1,4 @@
-"""What a shift costs, from accuracies: effective robustness, mean and worst, losses by class, corruption curves.
+"""What a shift costs, from accuracies: effective robustness, corruption curves.
 
 Numbers in, numbers out; fractions in [0, 1]. Raises ValueError for NaN and for fractions outside of [0, 1].
 """
@@ -48,20 +48,6 @@ def effective_robustness(line: Line, id_accuracy: float, shift_accuracy: float) 
     """Accuracy on the shift above what the line expects at this ID accuracy (Taori et al., 2020, section 2)."""
     _logit([shift_accuracy])
     return shift_accuracy - line.at(id_accuracy)
-
-
-def class_losses(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> list[tuple[str, float]]:
-    """Class and accuracy after less before, the greatest loss first; classes without examples are left out.
-
-    Raises ValueError where the two have other classes.
-    """
-    if before.keys() != after.keys():
-        raise ValueError(
-            f"the two differ in the classes {sorted(before.keys() ^ after.keys())}; compare one class list"
-        )
-    pairs = ((name, before[name], after[name]) for name in before)
-    found = [(name, new - old) for name, old, new in pairs if old is not None and new is not None]
-    return sorted(found, key=lambda pair: (pair[1], pair[0]))
 
 
 def corruption_curves(accuracy: Mapping[str, float]) -> dict[str, list[list[float]]]:

@@ -16,12 +16,11 @@ from surefoot.report.paired import read_predictions, resampled
 from surefoot.report.records import Records
 from surefoot.report.runs import Run
 from surefoot.report.statistics import Floats, bootstrap_p, holm, percentile_interval
-from surefoot.report.summary import HONEST, Entry, Value
+from surefoot.report.summary import BASELINES, HONEST, Entry, Value
 
 LEVEL = 0.05  # a difference is told from 0 where its p after Holm is below
 RESAMPLES = 2000
 CONFUSED = 5
-BASELINES = ("zero_shot", "fine_tune")
 
 
 def advise(records: Records, *, resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def advise(records: Records, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     Raises ValueError where no method has all the numbers that the choice is made from.
     """
     comparison = records.comparison
-    found = summary.entries(comparison)
+    found = _on_shared_seeds(summary.entries(comparison))
     robust, measure = _robust(comparison)
     values: dict[str, Value] = {"id": summary.id_accuracy, **({"robust": robust} if measure else {})}
     scores = _scores(found, values)
@@ -77,6 +76,14 @@ def advise(records: Records, *, resamples: int = RESAMPLES) -> dict[str, Any]:
     }
 
 
+def _on_shared_seeds(found: Sequence[Entry]) -> list[Entry]:
+    """The methods with the seeds that all have, so that choice and tests are of the same runs; else as given."""
+    seeds = set.intersection(*({row["seed"] for row in entry.rows} for entry in found))
+    if not seeds:
+        return list(found)
+    return [replace(entry, rows=tuple(row for row in entry.rows if row["seed"] in seeds)) for entry in found]
+
+
 def _robust(comparison: Mapping[str, Any]) -> tuple[Value, str]:
     """The robust number and its key in a row: the mean over the shifts, else the worst group, else none."""
     if comparison["shifts"]:
@@ -109,7 +116,7 @@ def _scores(found: Sequence[Entry], values: Mapping[str, Value]) -> list[dict[st
 def _named(runs: Sequence[Run], found: Sequence[Entry]) -> list[Run]:
     """The runs under the names of the table, so that two settings of one method stand apart."""
     names = {row["run"]: entry.name for entry in found for row in entry.rows}
-    return [replace(run, results={**run.results, "method": names[run.name]}) for run in runs]
+    return [replace(run, results={**run.results, "method": names[run.name]}) for run in runs if run.name in names]
 
 
 def _verdict(

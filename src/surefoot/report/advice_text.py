@@ -4,10 +4,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from surefoot.report.summary import percent, signed
+from surefoot.report.summary import BASELINES, percent, signed
 from surefoot.report.tables import escape_markdown
 
-BASELINES = ("zero_shot", "fine_tune")
 MEASURES = {"shift_accuracy": "the mean of the shifts", "worst_group_accuracy": "the worst group"}
 
 
@@ -100,7 +99,10 @@ def _costs(found: Mapping[str, Any]) -> list[str]:
         )
     paired = "paired bootstrap over the same images"
     if found["measure"] == "worst_group_accuracy":
-        paired += "; on the worst group not paired, so wider"
+        paired += (
+            "; the worst group is drawn apart from them, so that its own intervals are too wide and those of the score "
+            "may be too narrow"
+        )
     return [
         *said,
         *rows,
@@ -111,12 +113,12 @@ def _costs(found: Mapping[str, Any]) -> list[str]:
 
 def _cost(name: str, each: Mapping[str, Any], home: str) -> str:
     points = 100 * each["difference"]
-    verb = f"gains {points:.1f}" if points > 0 else f"costs {-points:.1f}"
     told = "told from 0" if each["told"] else "not told from 0: it may be chance"
-    return (
-        f"Against {escape_markdown(each['against'])}, {escape_markdown(name)} {verb} points of accuracy on "
-        f"{escape_markdown(home)} (95 % interval {_interval(each)}), {told}."
-    )
+    who = f"Against {escape_markdown(each['against'])}, {escape_markdown(name)}"
+    where = f"on {escape_markdown(home)} (95 % interval {_interval(each)})"
+    if not round(points, 1):
+        return f"{who} stays level in accuracy {where}."
+    return f"{who} {'gains' if points > 0 else 'costs'} {abs(points):.1f} points of accuracy {where}, {told}."
 
 
 def _interval(each: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What would make a comparison unfair: other budgets, other grids, a choice by anything but validation."""
+"""What would make a comparison unfair: other budgets, other grids. Who chose the settings is told in `summary`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,23 +6,18 @@ from typing import Any
 from surefoot.report.runs import Run
 
 BUDGET = ("epochs", "steps", "batch_size")  # of a config's section engine
-CHOOSES = ("none", "validation")
 UNTRAINED = ("zero_shot",)  # has no budget
 
 
 def unfair(runs: Sequence[Run]) -> list[str]:
-    """A sentence for each thing that is not the same for all methods, or that something else than ID validation chose.
+    """A sentence for each thing that is not the same for all methods.
 
     Runs without a config in run.json are named as unknown, not taken for fair.
     """
-    said = [
-        f"Not fair: {method} was chosen on {where}, not on ID validation."
-        for method, where in sorted({(run.results["method"], run.results["selected_on"]) for run in runs})
-        if where not in CHOOSES
-    ]
+    said = list[str]()
     trained = [run for run in runs if run.results["method"] not in UNTRAINED]
     told = [run for run in trained if run.section("config").get("engine")]
-    if told and len(told) < len(trained):
+    if len(told) < len(trained) and len({run.results["method"] for run in trained}) > 1:
         names = ", ".join(run.name for run in trained if run not in told)
         said.append(f"Not known whether the budgets are equal: no settings are recorded of {names}.")
     for key in BUDGET:

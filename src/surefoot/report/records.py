@@ -17,6 +17,7 @@ from surefoot.report.files import read_json
 from surefoot.report.joined import join
 from surefoot.report.mixture import refuse_mixture
 from surefoot.report.runs import POINT_KEYS, Run, chosen, find_runs, read_runs, run_names
+from surefoot.report.summary import BASELINES
 
 BULKY = (
     "class_accuracy",
@@ -194,13 +195,12 @@ def _with_robustness(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         row["effective_robustness"] = None
     whole = [row for row in rows if None not in (row["id_accuracy"], row["shift_accuracy"])]
-    names = ("zero_shot", "fine_tune")
     means = [
         [_mean([row[key] for row in whole if row["method"] == name]) for key in ("id_accuracy", "shift_accuracy")]
-        for name in names
+        for name in BASELINES
     ]
     points = [(x, y) for x, y in means if x is not None and y is not None]
-    if len(points) < len(names) or abs(points[0][0] - points[1][0]) < SAME:
+    if len(points) < len(BASELINES) or abs(points[0][0] - points[1][0]) < SAME:
         return rows
     line = robustness_line([x for x, _ in points], [y for _, y in points])
     for row in whole:

@@ -1,4 +1,4 @@
-"""Tests and intervals between methods on the same examples, or over the same data sets; numpy in, numbers out.
+"""Tests and intervals between methods on the same examples; numpy in, numbers out.
 
 Reading files is `paired.py`'s, words are `advice.py`'s.
 """
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 CHUNK = 100  # resamples at a time, so that memory does not grow with their number
-EXACT_RANKS = 25  # differences up to which Wilcoxon's test is exact
 
 
 @dataclass(frozen=True)
@@ -92,86 +91,3 @@ def holm(p: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
         corrected[place] = highest
     return corrected
-
-
-def mean_ranks(scores: ArrayLike) -> Floats:
-    """Mean rank (M) of each method from scores (N data sets, M methods), 1 the best; equal scores share ranks."""
-    values = _scores(scores)
-    found: Floats = np.mean([_ranks(-row) for row in values], axis=0)
-    return found
-
-
-def friedman(scores: ArrayLike) -> tuple[float, float]:
-    """Friedman's statistic, corrected for ties, and its p-value by chi-square, from scores (N, M), M at least 3.
-
-    M. Friedman, 1937, JASA 32; J. Demsar, 2006, JMLR 7, section 3.2.2. (0, 1) where all scores of every row are equal.
-    """
-    values = _scores(scores)
-    sets, methods = values.shape
-    if methods < 3:
-        raise ValueError(f"friedman compares 3 or more methods; got {methods}")
-    ties = 0
-    for row in values:
-        _, counts = np.unique(row, return_counts=True)
-        ties += int((counts**3 - counts).sum())
-    spread = 1 - ties / (sets * (methods**3 - methods))
-    if spread <= 0:
-        return 0.0, 1.0
-    total = float((mean_ranks(values) ** 2).sum())
-    statistic = 12 * sets / (methods * (methods + 1)) * (total - methods * (methods + 1) ** 2 / 4) / spread
-    return statistic, chi_square_tail(statistic, methods - 1)
-
-
-def chi_square_tail(value: float, freedom: int) -> float:
-    """The chance that chi-square with whole degrees of freedom is above `value`."""
-    half = max(value, 0.0) / 2
-    if freedom % 2 == 0:
-        term, terms = 1.0, [1.0]
-        for k in range(1, freedom // 2):
-            term *= half / k
-            terms.append(term)
-        return min(1.0, math.exp(-half) * math.fsum(terms))
-    tails = [
-        math.exp((k - 0.5) * math.log(half) - half - math.lgamma(k + 0.5)) if half else 0.0
-        for k in range(1, freedom // 2 + 1)
-    ]
-    return min(1.0, math.erfc(math.sqrt(half)) + math.fsum(tails))
-
-
-def wilcoxon(first: ArrayLike, second: ArrayLike) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test, differences of 0 left out; 1 where none is left.
-
-    F. Wilcoxon, 1945, Biometrics Bulletin 1. Exact up to EXACT_RANKS differences, with ties too; else the normal's.
-    """
-    gaps = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    gaps = gaps[gaps != 0]
-    if not np.isfinite(gaps).all():
-        raise ValueError("scores have NaN or infinity; leave out what was not measured")
-    if not len(gaps):
-        return 1.0
-    doubled = np.rint(2 * _ranks(np.abs(gaps))).astype(int)  # shared ranks are halves
-    positive, total = int(doubled[gaps > 0].sum()), int(doubled.sum())
-    least = min(positive, total - positive)
-    if len(gaps) > EXACT_RANKS:
-        deviation = math.sqrt(float((doubled.astype(float) ** 2).sum()) / 4)
-        return math.erfc((total / 2 - least) / deviation / math.sqrt(2))
-    ways = np.zeros(total + 1)
-    ways[0] = 1
-    for rank in doubled:
-        ways[rank:] += ways[: total + 1 - rank].copy()
-    return min(1.0, 2 * float(ways[: least + 1].sum()) / 2.0 ** len(gaps))
-
-
-def _scores(scores: ArrayLike) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-        raise ValueError(f"scores have shape {values.shape} or NaN; give a finite number for each (data set, method)")
-    return values
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1, the lowest first; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    shared: Floats = (last - (counts - 1) / 2)[place]
-    return shared

@@ -11,6 +11,7 @@ from typing import Any
 Value = Callable[[Mapping[str, Any]], float | None]  # a number of a row, None where it is missing
 
 REFERENCE = "zero_shot"  # the method that others are measured against, where it was run
+BASELINES = (REFERENCE, "fine_tune")  # what a method must be worth its trouble against
 HONEST = ("none", "validation", "left-out sources")  # what may choose a setting
 
 _T_975 = (

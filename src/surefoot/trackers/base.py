@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from surefoot import plugins
 
 FOLDER = "trackers"  # where the plug-ins stand
-SECRET = re.compile(r"token|secret|passw|credential|api_?key|access_?key|auth", re.IGNORECASE)
-IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@|\?[^\s]*$")  # who asks, and what follows a question mark (signatures)
+SECRET = re.compile(r"token|secret|passw|pwd|credential|auth|cookie|signature|(^|[._-]|api|access)key$", re.IGNORECASE)
+IN_ADDRESS = re.compile(r"(?<=://)[^/\s]+@|\?\S*")  # who asks, and what follows a question mark (signatures)
 HIDDEN = "hidden"
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from surefoot.trackers.base import About, Tracker, numbers
+from surefoot.trackers.base import About, Tracker
 
 STORE = "MLFLOW_TRACKING_URI"
 FOLDER_TAG = "surefoot.folder"
@@ -49,7 +49,7 @@ class MLflow(Tracker):
             self.client.log_batch(self.run, metrics=metrics[first : first + AT_ONCE])
 
     def conclude(self, values: Mapping[str, float]) -> None:
-        self.log(0, {f"result/{name}": value for name, value in numbers(values).items()})
+        self.log(0, {f"result/{name}": value for name, value in values.items()})
 
     def close(self, *, finished: bool) -> None:
         self.client.set_terminated(self.run, status="FINISHED" if finished else "KILLED")
