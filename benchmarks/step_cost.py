@@ -51,8 +51,12 @@ def steps_of(
     compiled: bool = False,
     patch: int = 32,
     first: int = 0,
+    resident: bool = False,
 ) -> Callable[[], float]:
-    """A function that makes one step through the engine and gives its seconds (on a GPU those of queueing it)."""
+    """A function that makes one step through the engine and gives its seconds (on a GPU those of queueing it).
+
+    `resident`: the images lie on the device already.
+    """
     sizes = {"engine.batch_size": batch, "engine.micro_batch": micro_batch}
     config = resolve({"method": name, "data.views": views, "data.workers": 0, **sizes})
     plugin = config.method.plugin
@@ -65,7 +69,8 @@ def steps_of(
     wrapped, stepped = fabric.setup(method, optimizer)
     method.train()
     guard, at = Guard(fabric, config.engine, optimizer), 0
-    batches = Feed.to(fabric, endless(batch, classes, first=first))
+    images = endless(batch, classes, first=first, place=fabric.to_device if resident else lambda given: given)
+    batches = Feed(fabric, images) if resident else Feed.to(fabric, images)
 
     def step() -> float:
         nonlocal at
@@ -81,12 +86,14 @@ def steps_of(
     return step
 
 
-def endless(count: int = BATCH, classes: int = CLASSES, *, first: int = 0) -> Iterator[Batch]:
+def endless(
+    count: int = BATCH, classes: int = CLASSES, *, first: int = 0, place: Callable[[Batch], Batch] = lambda given: given
+) -> Iterator[Batch]:
     """The same images each time (at first only `first` of them): what they show does not change what a step costs."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randn(count, 3, 224, 224, generator=draw)
     labels, index = torch.randint(classes, (count,), generator=draw), torch.arange(count)
-    batch = Batch(images, labels, torch.full_like(index, -1), index, torch.zeros_like(index))
+    batch = Batch(images, labels, torch.full_like(index, -1), index, torch.zeros_like(index)).placed(place)
     if first:
         yield Batch(*(part[:first] for part in batch[:5]))
     while True:

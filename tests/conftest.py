@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import shutil
 import string
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -336,3 +337,15 @@ def refusing_hub() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> list[str]:
+    """The beginning of a command that starts a headless Chromium which talks to no server of its own."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no chromium on this machine; `make chromium` brings it")
+    return [
+        *(found, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
+    ]

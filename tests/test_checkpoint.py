@@ -11,7 +11,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surefoot import checkpoint
-from surefoot.checkpoint import BEFORE, FILE, TrainState, disk_errors, load, restore, save, write_text, write_whole
+from surefoot.checkpoint import (
+    BEFORE,
+    FILE,
+    NEXT,
+    TrainState,
+    disk_errors,
+    load,
+    restore,
+    save,
+    write_text,
+    write_whole,
+)
 
 
 def network(*, width: int = 6, seed: int = 0) -> nn.Module:
@@ -109,6 +120,19 @@ def test_on_a_full_disk_the_last_checkpoint_stands_and_the_message_says_so(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == [FILE]  # no half-written file is left
     save(tmp_path, module, optimizer, TrainState(step=2))
     assert load(tmp_path, module).step == 2
+
+
+def test_killed_while_a_damaged_checkpoint_is_replaced_the_new_one_is_taken(tmp_path: Path) -> None:
+    module = network()
+    optimizer = trained(module)
+    save(tmp_path, module, optimizer, TrainState(step=3))
+    (tmp_path / FILE).rename(tmp_path / NEXT)  # where the newest lies between the two moves
+    for name in (FILE, BEFORE):
+        (tmp_path / name).write_bytes(b"damaged")
+    other = network(seed=1)
+    state = load(tmp_path, other)
+    assert (state.step, state.note) == (3, "")
+    assert same(module, other)
 
 
 @pytest.mark.parametrize("left", [0, 5, 60, -1])

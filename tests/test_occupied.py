@@ -16,7 +16,7 @@ import sys, time
 from pathlib import Path
 from surefoot.occupied import occupied
 with occupied(Path(sys.argv[1])):
-    print("held", flush=True)
+    print("held\\n", end="", flush=True)
     time.sleep(300)
 """
 
@@ -44,7 +44,7 @@ def test_a_second_process_is_refused_and_the_first_named_until_it_ends(tmp_path:
 
 
 def test_children_that_outlive_a_killed_process_do_not_hold_the_folder(tmp_path: Path) -> None:
-    forking = HOLD.replace('print("held"', 'import os; os.fork(); print("held"')
+    forking = HOLD.replace('print("held', 'import os; os.fork(); print("held')
     process = subprocess.Popen(
         [sys.executable, "-c", forking, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -13,7 +13,7 @@ import pytest
 from surefoot.config import resolve
 from surefoot.engine.train import EngineConfig, stage_steps
 from surefoot.methods.base import Stage
-from surefoot.preflight import About, Probe, fitting, preflight, step_seconds, steps_of
+from surefoot.preflight import About, Probe, _container, fitting, preflight, step_seconds, steps_of
 
 ABOUT = About(images=100, stages=(1.0,), compares=False, pixels=0, device="cpu")
 
@@ -40,6 +40,24 @@ def test_the_images_of_the_whole_batch_and_its_matrices_stay_in_memory() -> None
     part, gib = fitting(PAIR, about, 512, available=12.0)
     assert part == 32
     assert gib == pytest.approx(6.0 + 3 * 512 / 2**10 + 8 * 4 * 512**2 / 2**30)
+
+
+def test_parts_that_are_asked_for_are_kept_where_they_fit_and_else_made_smaller() -> None:
+    assert fitting(PAIR, ABOUT, 512, available=12.0, most=64) == (64, 10.0)  # its own proposal
+    assert fitting(PAIR, ABOUT, 512, available=12.0, most=48) == (48, 8.0)
+    assert fitting(PAIR, ABOUT, 512, available=8.0, most=48) == (32, 6.0)
+    assert fitting(PAIR, ABOUT, 64, available=12.0, most=64) == (0, 10.0)
+    assert fitting(PAIR, ABOUT, 64, available=12.0, most=16) == (16, 4.0)
+
+
+def test_what_a_container_may_still_take_is_its_limit_less_what_it_cannot_drop(tmp_path: Path) -> None:
+    assert _container(tmp_path) == []
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _container(tmp_path) == []
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 300\ninactive_file 250\nactive_file 150\n")
+    assert _container(tmp_path) == [550]
 
 
 def test_where_nothing_fits_it_tells_the_least_there_is() -> None:

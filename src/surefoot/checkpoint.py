@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from surefoot.permissions import write_whole as write_whole
 
 FILE, BEFORE = "state.safetensors", "before.safetensors"  # the last checkpoint, and the one before it
+NEXT = "next-state.safetensors"  # whole, on its way to FILE
 MODEL, OPTIMIZER = "method.", "optimizer."
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -54,11 +55,11 @@ def save(folder: Path, method: nn.Module, optimizer: Optimizer, state: TrainStat
             tensors[f"{OPTIMIZER}{names[parameter]}/{key}"] = value.detach().cpu().contiguous()
     counters = {"stage": state.stage, "step": state.step, "seconds": state.seconds}
     with disk_errors(folder, "the checkpoint"):
-        made = folder / f"next-{FILE}"
+        made = folder / NEXT
         write_whole(made, lambda path: save_file(tensors, path, metadata={"state": json.dumps(counters)}))
         if (folder / FILE).is_file():
             (folder / FILE).replace(folder / BEFORE)
-        made.replace(folder / FILE)  # killed before this line, the one before is the last
+        made.replace(folder / FILE)  # killed before this line, `load` takes it from where it lies
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def load(folder: Path, method: nn.Module) -> TrainState:
     naming the file, where there is none before it, and for a pickle or one of another method or backbone.
     """
     path = folder / FILE
-    there = [one for one in (path, folder / BEFORE) if one.is_file()]
+    there = [one for one in (folder / NEXT, path, folder / BEFORE) if one.is_file()]
     if not there:
         pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES)
         if pickles:

@@ -21,7 +21,11 @@ HELD = (errno.EACCES, errno.EAGAIN)
 
 @contextmanager
 def occupied(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process. Raises ValueError naming the process that holds it already."""
+    """Hold `folder` for this process. Raises ValueError naming the process that holds it already.
+
+    The lock is one between processes: a second hold in this process is not refused, and opening and closing the file
+    elsewhere in it gives the lock away.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
     descriptor = _hold(path)

@@ -1,7 +1,12 @@
-"""Files written whole or not at all, readable by those who may read new ones: safetensors writes for the owner."""
+"""Files and folders written whole or not at all, readable by those who may read new ones.
+
+safetensors itself writes for the owner alone.
+"""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -28,3 +33,22 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `path` when all went well. ValueError where something stands there."""
+    path = path.absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"output={path} exists and is not empty; give a new or an empty folder")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        as_new(*(file for file in partial.rglob("*") if file.is_file()))
+        if path.exists():
+            path.rmdir()
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from surefoot.config import Settings, flatten, resolve
-from surefoot.engine.train import EngineConfig, supports_bf16
+from surefoot.engine.train import EngineConfig, stage_steps, supports_bf16
+from surefoot.methods.base import Stage
 
 SCRIPT = "surefoot.probing"
 SIZES = (8, 32)  # images of the two probes, where the batch is no smaller
@@ -110,31 +111,36 @@ def preflight(settings: Settings, *, memory_gib: float = 0.0) -> Preflight:
         notes.append(f"one process of {several} was probed by itself; the talk between processes is not in the time")
     wanted = {**dict(flatten(config.to_dict())), "engine.precision": precision}
     share = engine.batch_size // several // engine.accumulate
-    first, about = _probe(wanted, min(share, SIZES[0]), engine.micro_batch)
+    first, about = _probe(wanted, min(share, SIZES[0]))
     available = memory_gib or available_gib(about.device)
-    batch = share
-    if about.stages and batch > about.images:
-        batch = 2 ** (about.images.bit_length() - 1)
-        notes.append(f"a step of {share} images would see some of the {about.images} training images twice")
+    batch, parts = share, several * engine.accumulate
+    if about.stages and batch * parts > about.images:
+        batch = 2 ** max(0, (about.images // parts).bit_length() - 1)
+        notes.append(f"a step of {share * parts} images would see some of the {about.images} training images twice")
     probes = [first]
     try:
         if batch > SIZES[0]:
-            probes.append(_probe(wanted, min(batch, SIZES[1]), engine.micro_batch)[0])
+            probes.append(_probe(wanted, min(batch, SIZES[1]))[0])
     except DoesNotFitError as error:
         notes.append(f"{error}; the estimate rests on the smaller probe alone")
-    micro_batch, gib = fitting(probes, about, batch, available, micro_batch=engine.micro_batch)
-    fits = gib <= ROOM * available
-    if micro_batch != engine.micro_batch and fits and probes[-1].images > 1:
+    micro_batch, gib = fitting(probes, about, batch, available, most=engine.micro_batch)
+    if micro_batch and gib <= ROOM * available and probes[-1].images > 1:
         part = min(micro_batch, max(1, probes[-1].images // 4))
-        probes.append(_probe(wanted, probes[-1].images, part)[0])
+        try:
+            probes.append(_probe(wanted, probes[-1].images, part)[0])
+        except DoesNotFitError as error:
+            notes.append(f"{error} in parts of {part}; what parts cost was not measured")
+    gib = next((p.gib for p in probes if (p.images, p.micro_batch) == (batch, micro_batch)), gib)
+    fits = gib <= ROOM * available
     if not fits:
+        least = "images one at a time" if micro_batch == 1 or batch == 1 else f"parts of {micro_batch or batch} images"
         notes.append(
-            f"not even images one at a time fit into {ROOM:.0%} of {available:.2f} GiB; set engine.checkpointing=true, "
+            f"not even {least} fit into {ROOM:.0%} of {available:.2f} GiB; set engine.checkpointing=true, "
             "or take a smaller backbone or more memory"
         )
     measured = any((p.images, p.micro_batch) == (batch, micro_batch) for p in probes)
-    seconds = step_seconds(probes, batch, cached=micro_batch != engine.micro_batch) * engine.accumulate
-    whole = batch * several * engine.accumulate
+    seconds = step_seconds(probes, batch, cached=micro_batch > 0) * engine.accumulate
+    whole = batch * parts
     per_epoch, steps = steps_of(engine, about, whole)
     proposed = {"engine.batch_size": whole, "engine.micro_batch": micro_batch, "engine.precision": precision}
     return Preflight(
@@ -153,12 +159,11 @@ def preflight(settings: Settings, *, memory_gib: float = 0.0) -> Preflight:
     )
 
 
-def fitting(
-    probes: list[Probe], about: About, batch: int, available: float, *, micro_batch: int = 0
-) -> tuple[int, float]:
+def fitting(probes: list[Probe], about: About, batch: int, available: float, *, most: int = 0) -> tuple[int, float]:
     """Images of a part (0: the whole batch) that fit into ROOM of the memory, and the memory that they need (GiB).
 
-    Where nothing fits it is the least there is. Memory is fixed + images * slope, as the probes say.
+    A part has at most `most` images (0: as many as there are). Where nothing fits it is the least there is. Memory is
+    fixed + images * slope, as the probes, all of whole batches, say.
     """
     last = probes[-1]
     slope = max(0.0, (last.gib - probes[0].gib) / (last.images - probes[0].images)) if len(probes) > 1 else 0.0
@@ -166,15 +171,13 @@ def fitting(
         slope = last.gib / last.images  # at worst
     fixed = last.gib - slope * last.images
     whole = fixed + slope * batch
-    if micro_batch or whole <= ROOM * available or batch == 1:
-        return micro_batch, whole
-    beside = COPIES * 4 * about.pixels * batch + (MATRICES * 4 * batch**2 if about.compares else 0)  # bytes
-    part = 1 << (batch - 1).bit_length()
-    while part > 1:
-        part //= 2
-        if part < batch and fixed + slope * part + beside / GIB <= ROOM * available:
-            break
-    return part, fixed + slope * part + beside / GIB
+    if not 0 < most < batch and (whole <= ROOM * available or batch == 1):
+        return 0, whole
+    beside = (COPIES * 4 * about.pixels * batch + (MATRICES * 4 * batch**2 if about.compares else 0)) / GIB
+    largest = most if 0 < most < batch else 1 << (batch - 1).bit_length() - 1
+    smaller = [2**power for power in reversed(range((largest - 1).bit_length()))]
+    parts = [(part, fixed + slope * part + beside) for part in (largest, *smaller)]
+    return next((found for found in parts if found[1] <= ROOM * available), parts[-1])
 
 
 def step_seconds(probes: list[Probe], batch: int, *, cached: bool) -> float:
@@ -190,9 +193,9 @@ def step_seconds(probes: list[Probe], batch: int, *, cached: bool) -> float:
 
 def steps_of(engine: EngineConfig, about: About, batch: int) -> tuple[int, int]:
     """Steps of an epoch and of all stages, as training counts them."""
-    per_epoch = -(-about.images // batch)
-    total = engine.steps or engine.epochs * per_epoch
-    return per_epoch, sum(max(1, round(share * total)) for share in about.stages)
+    whole = engine.model_copy(update={"batch_size": batch})
+    stages = [Stage(train=(), share=share) for share in about.stages]
+    return -(-about.images // batch), sum(stage_steps(stage, whole, images=about.images) for stage in stages)
 
 
 def available_gib(device: str) -> float:
@@ -206,15 +209,23 @@ def available_gib(device: str) -> float:
     if memory.is_file():
         (line,) = [line for line in memory.read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable")]
         found.append(int(line.split()[1]) * 1024)
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if limit.is_file() and used.is_file() and limit.read_text(encoding="ascii").strip() != "max":
-        found.append(int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii")))
+    found += _container(Path("/sys/fs/cgroup"))
     if not found:
         raise ValueError("this system does not say how much memory is free; give --memory in GiB")
     return min(found) / GIB
 
 
-def _probe(wanted: Settings, images: int, micro_batch: int) -> tuple[Probe, About]:
+def _container(group: Path) -> list[int]:
+    """Bytes that a container may still take (cgroup v2), none where it has no limit; what it can drop is free."""
+    limit = group / "memory.max"
+    if not limit.is_file() or limit.read_text(encoding="ascii").strip() == "max":
+        return []
+    used = int((group / "memory.current").read_text(encoding="ascii"))
+    stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+    return [int(limit.read_text(encoding="ascii")) - used + int(stat["inactive_file"])]
+
+
+def _probe(wanted: Settings, images: int, micro_batch: int = 0) -> tuple[Probe, About]:
     own = {"batch_size": images, "micro_batch": micro_batch, "accumulate": 1, "devices": 1, "nodes": 1}
     settings = {**wanted, **{f"engine.{name}": value for name, value in own.items()}}
     done = subprocess.run(

@@ -16,7 +16,9 @@ def preflight(
     root: Annotated[str, typer.Option(help="Where the task's files lie.")] = "",
     backbone: Annotated[str, typer.Option(help="Name of a backbone, a folder, or a hub id.")] = "",
     method: Annotated[str, typer.Option(help="Name of a method.")] = "",
-    memory: Annotated[float, typer.Option(help="GiB that the run may take.", show_default="what is free", min=0)] = 0.0,
+    memory: Annotated[
+        float, typer.Option(help="GiB that there are; a tenth is left free.", show_default="what is free", min=0)
+    ] = 0.0,
     config: Annotated[str, typer.Option(help="A YAML file of settings; the command line wins over it.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,11 +11,6 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
-)
 PATIENCE = 60.0  # seconds
 
 
@@ -99,12 +93,10 @@ class Browser:
 
 
 @pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no chromium on this machine; `apt-get install chromium` brings it")
+def browser(tmp_path: Path, chromium: list[str]) -> Iterator[Browser]:
     there, to = os.pipe()
     back, here = os.pipe()
-    command = [CHROMIUM, *QUIET, "--remote-debugging-pipe", f"--user-data-dir={tmp_path / 'profile'}", "about:blank"]
+    command = [*chromium, "--remote-debugging-pipe", f"--user-data-dir={tmp_path / 'profile'}", "about:blank"]
     shell = f'exec "$@" 3<&{there} 4>&{here}'  # Chromium reads from 3 and writes to 4
     process = subprocess.Popen(
         ["/bin/bash", "-c", shell, "chromium", *command], pass_fds=(there, here), stderr=subprocess.DEVNULL

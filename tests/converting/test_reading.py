@@ -144,11 +144,18 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes((tmp_path / "cut.pt").read_bytes()[:700])
     (tmp_path / "cut.safetensors").write_bytes(b"1234")
     (tmp_path / "empty.pt").touch()
+    (tmp_path / "page.pt").write_text("<!doctype html><title>Not found</title>")
+    (tmp_path / "pointer.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
+    torch.save({"a": torch.zeros(300)}, tmp_path / "older.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "older.pt").write_bytes((tmp_path / "older.pt").read_bytes()[:-1201])
     for name, message in (
         ("tensor.pt", "holds no weights by name but Tensor"),
         ("cut.pt", "damaged, or no file of PyTorch"),
         ("cut.safetensors", "is damaged"),
         ("empty.pt", "damaged, or no file of PyTorch"),
+        ("page.pt", "damaged, or no file of PyTorch"),
+        ("pointer.pt", "damaged, or no file of PyTorch"),
+        ("older.pt", "damaged, or no file of PyTorch"),
         ("missing.pt", "is no file"),
     ):
         with pytest.raises(ValueError, match=rf"{name}.*{message}"):

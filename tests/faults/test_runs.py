@@ -107,11 +107,15 @@ def test_a_loss_that_is_not_finite_leaves_a_run_that_can_go_on(
 def test_a_second_run_in_one_folder_is_refused_and_touches_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
-        with occupied(tmp_path / "run"):
-            time.sleep(300)
-        os._exit(0)
+        try:
+            with occupied(tmp_path / "run"):
+                time.sleep(300)
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + 100
     try:
         while not (tmp_path / "run" / "lock.json").is_file() or not (tmp_path / "run" / "lock.json").stat().st_size:
+            assert time.monotonic() < deadline, "the child does not hold the folder"
             time.sleep(0.01)
         with pytest.raises(ValueError, match=f"in use: process {child} on "):
             train(tmp_path / "run", settings)

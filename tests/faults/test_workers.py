@@ -17,6 +17,7 @@ from surefoot.data.batch import Batch, DataConfig, evaluation_batches, training_
 from surefoot.data.contents import read_contents
 from surefoot.data.images import ImageSpec
 from surefoot.data.task import Split
+from surefoot.data.workers import Crew
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -98,6 +99,34 @@ def test_a_file_that_kills_worker_after_worker_is_named(tmp_path: Path) -> None:
     part = split(Colours(tmp_path, "7.png", 99))
     with pytest.raises(RuntimeError, match=r"died 3 times over 7\.png; remove or replace that file"):
         training(part, TWO, 12)
+
+
+def test_workers_that_die_over_one_file_after_another_blame_none(tmp_path: Path) -> None:
+    class Frail(Colours):
+        """Every twelfth file kills the first worker that reads it."""
+
+        def read(self, path: str) -> bytes:
+            died = self.folder / path
+            if int(path.removesuffix(".png")) % 12 == 0 and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().read(path)
+
+    with pytest.raises(RuntimeError, match=r"data worker processes died 10 times\. Most often the memory ran out"):
+        list(evaluation_batches(split(Frail(tmp_path), 200), SPEC, TWO))
+
+
+def test_an_error_where_there_are_no_workers_waits_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Colours):
+        def read(self, path: str) -> bytes:
+            raise RuntimeError("gone")
+
+    def waited(_: Crew) -> list[int]:
+        raise AssertionError("waited for a worker to die")
+
+    monkeypatch.setattr(Crew, "soon_dead", waited)
+    with pytest.raises(RuntimeError, match="gone"):
+        training(split(Gone(tmp_path)), HERE, 1)
 
 
 def test_a_look_at_all_files_outlives_a_worker_too(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,16 +10,7 @@ import pytest
 
 from surefoot.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no chromium on this machine; `apt-get install chromium` brings it"
-)
-
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--disable-dev-shm-usage", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000"),
-)
+WORDS = ("--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000", "--dump-dom")
 # A browser window has a least width, a frame has none; one from srcdoc may be measured from outside.
 FRAME = """<!doctype html><meta charset="utf-8"><iframe id="f" width="{width}" height="800" srcdoc="{page}"></iframe>
 <script>
@@ -39,9 +29,9 @@ f.onload = () => {{
 </script>"""
 
 
-def visit(page: Path, profile: Path) -> tuple[str, list[str]]:
+def visit(chromium: list[str], page: Path, profile: Path) -> tuple[str, list[str]]:
     """The document after loading, and what the console said."""
-    command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "--dump-dom", page.as_uri()]
+    command = [*chromium, *WORDS, f"--user-data-dir={profile}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
@@ -52,8 +42,8 @@ def page(tmp_path_factory, make_sample):
     return write_report(make_sample(tmp_path_factory.mktemp("sample"), groups=True, classes=hostile))
 
 
-def test_the_page_opens_without_a_word_on_the_console_and_shows_the_rows(page, tmp_path):
-    document, console = visit(page, tmp_path)
+def test_the_page_opens_without_a_word_on_the_console_and_shows_the_rows(chromium, page, tmp_path):
+    document, console = visit(chromium, page, tmp_path)
     assert console == []
     for method in ("zero_shot", "fine_tune", "wise_ft", "car_ft"):
         assert re.search(rf'<th scope="row" class="name" data-value="{method}">', document)
@@ -61,10 +51,10 @@ def test_the_page_opens_without_a_word_on_the_console_and_shows_the_rows(page, t
 
 
 @pytest.mark.parametrize("width", [360, 800])
-def test_the_page_never_scrolls_sideways_sorts_and_turns_dark(page, tmp_path, width):
+def test_the_page_never_scrolls_sideways_sorts_and_turns_dark(chromium, page, tmp_path, width):
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(width=width, page=html.escape(page.read_text(encoding="utf-8"))), encoding="utf-8")
-    document, console = visit(frame, tmp_path / "profile")
+    document, console = visit(chromium, frame, tmp_path / "profile")
     assert console == []
     match = re.search(r'data-found="([^"]+)"', document)
     assert match

@@ -1,7 +1,5 @@
 """From an old file and a model of the same architecture to a folder that Surefoot and transformers open."""
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from surefoot.backbones.base import Backbone, load_backbone
 from surefoot.classifier import Classifier, Head
 from surefoot.converting.names import in_transformers_names, model_prefix
 from surefoot.converting.reading import read_state
-from surefoot.permissions import as_new
+from surefoot.permissions import new_folder
 
 HEAD = "classification_head."  # of WiSE-FT's ImageClassifier
 TEXT = ("text_model.", "text_projection.")
@@ -58,7 +56,8 @@ def convert(
         raise ValueError(f"{old}: it has no head ({HEAD}weight), so that --classes has nothing to name; leave it out")
     if head is not None:
         notes.append(f"its head of {len(head.weight)} classes was left out; name them with --classes to keep it")
-    _save_backbone(backbone, output)
+    with new_folder(output) as folder:
+        backbone.save(folder)
     return Converted(output, tuple(notes))
 
 
@@ -113,16 +112,3 @@ def _save_classifier(
         )
     told = {"converted_from": old.name, "like": like}
     Classifier(backbone, head, classes=classes, provenance=told).save_pretrained(output)
-
-
-def _save_backbone(backbone: Backbone, output: Path) -> None:
-    """The whole folder or nothing."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        backbone.save(partial)
-        as_new(*(file for file in partial.rglob("*") if file.is_file()))
-        partial.replace(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

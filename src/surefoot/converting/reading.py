@@ -4,6 +4,7 @@ A pickle can run any code. What `torch.load(weights_only=True)` reads cannot; al
 """
 
 import pickle
+import struct
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,8 @@ def read_state(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
             warnings.simplefilter("ignore", UserWarning)  # that it may not know all of a newer pickle
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _may_be_pickle(path):
+            raise ValueError(f"{path} is damaged, or no file of PyTorch; take it again") from error
         if allow_pickle:
             return _opened_apart(path)
         raise ValueError(
@@ -50,9 +53,15 @@ def read_state(path: Path, *, allow_pickle: bool = False) -> dict[str, Tensor]:
             "refused. If you trust where it comes from, convert it once with --allow-pickle, which opens it in a "
             "process of its own"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, struct.error) as error:
         raise ValueError(f"{path} is damaged, or no file of PyTorch ({error}); take it again") from error
     return tensors_of(loaded, what=str(path))
+
+
+def _may_be_pickle(path: Path) -> bool:
+    """A web page saved under the name, or what git-lfs leaves, begins in another way."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
 
 
 def tensors_of(loaded: Any, *, what: str) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 GRACE = 20  # seconds that a worker process outlives SIGTERM
 TOLD = "DataLoader worker (pid"  # so PyTorch's loader begins to tell of a worker that is no more
 DYING = 2  # seconds from a broken pipe to the end of its process, at most
-IN_A_ROW, IN_ALL = 3, 10  # deaths of workers that a stream survives: at one place, and before its end
+IN_A_ROW, IN_ALL = 3, 10  # deaths of workers that end a stream: at one place, and altogether
 
 
 def spare_cores() -> int:
@@ -112,12 +112,15 @@ def outlasting(
                 suspects = []
             return
         except (RuntimeError, OSError, EOFError) as error:  # OSError: what a dead one has sent can no longer be fetched
+            if not workers:
+                raise
             dead = crew.soon_dead()
             if not dead and TOLD not in str(error):  # one may die before it could enter the crew
                 raise
             deaths, suspects = deaths + 1, [*suspects, {item for item in dead if item >= 0}]
             if len(suspects) == IN_A_ROW or deaths == IN_ALL:
-                raise RuntimeError(_why(set.intersection(*suspects), deaths, workers, told)) from error
+                blamed = set.intersection(*suspects) if len(suspects) == IN_A_ROW else set[int]()
+                raise RuntimeError(_why(blamed, deaths, workers, told)) from error
         finally:
             del stream  # ends the other workers
         sys.stderr.write(f"note: a data worker process died ({deaths} so far); others go on where it was\n")

@@ -54,8 +54,8 @@ def export(run: str | Path, form: Format, output: str | Path, *, details: Detail
     """
     from surefoot.exporting import clip_model, head, image_classification, onnx, openclip
     from surefoot.exporting.card import card
-    from surefoot.exporting.source import Source, new_folder
-    from surefoot.permissions import write_whole
+    from surefoot.exporting.source import Source
+    from surefoot.permissions import new_folder, write_whole
 
     run, output = Path(run), Path(output)
     require_ending(output, form)

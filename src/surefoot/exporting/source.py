@@ -1,9 +1,6 @@
 """What is exported, an opened classifier and its folder; and where it goes, a folder written whole or not at all."""
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +10,6 @@ from torch import Tensor
 
 from surefoot.classifier import Classifier
 from surefoot.data.images import ImageSpec
-from surefoot.permissions import as_new
 from surefoot.pretrained import no_progress_bars
 from surefoot.run_folder import classifier_folder
 
@@ -81,22 +77,3 @@ def how_images_are_read(spec: ImageSpec) -> dict[str, Any]:
         "mean": list(spec.mean),
         "std": list(spec.std),
     }
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `path` when all went well. ValueError where something stands there."""
-    path = path.absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"output={path} exists and is not empty; give a new or an empty folder")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        as_new(*(file for file in partial.rglob("*") if file.is_file()))
-        if path.exists():
-            path.rmdir()
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
