@@ -23,7 +23,12 @@ Mark = Literal["", "best", "second"]
 Better = Literal["high", "low", "neither"]
 
 ACCURACY, ECE, GROUP, COST = "Accuracy, %", "ECE ×100", "Groups, %", "Time, s"
-REWEIGHTED = "Re-weighted: the mean of the groups by their shares of the training images."
+EXPLAINED = {
+    "ID floor": "Floor: the ECE that a perfectly calibrated model would show here by chance.",
+    "effective robustness": "Effective robustness: what the shifts have above the line through zero_shot and fine_tune.",
+    "re-weighted": "Re-weighted: the mean of the groups by their shares of the training images.",
+}
+"""A sentence for each column, by its label, that does not explain itself."""
 UNITS = "Accuracy and groups in %, ECE ×100, training in seconds"
 EACH_SHIFT, EACH_GROUP = "Accuracy on each shift (%)", "Accuracy on each group (%)"
 GROUPS_SHOWN = 12  # of more groups only the worst
@@ -72,6 +77,11 @@ class Table:
     caption: str
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+
+    @property
+    def explained(self) -> list[str]:
+        """Sentences on those of its columns that do not explain themselves."""
+        return [EXPLAINED[column.label] for column in self.columns if column.label in EXPLAINED]
 
 
 def table(comparison: Mapping[str, Any]) -> Table:
@@ -239,7 +249,7 @@ def markdown(comparison: Mapping[str, Any], *, notes: Sequence[str] = ()) -> str
         "\n".join(f"| {' | '.join(row)} |" for row in rows),
         f"{escape_markdown(whole.caption)}. **Bold**: best, *italic*: second best. ID: the home domain's test images; "
         "ECE: expected calibration error, on the shifts their mean."
-        + (f" {REWEIGHTED}" if any(column.value is summary.reweighted_accuracy for column in whole.columns) else ""),
+        + "".join(f" {sentence}" for sentence in whole.explained),
         *(escape_markdown(note) for note in (*summary.notes(comparison), *notes)),
     ]
     return "\n\n".join(lines) + "\n"
