@@ -156,7 +156,7 @@ def test_effective_robustness_is_zero_on_the_baselines_and_the_height_above_thei
     expected = 1 / (1 + math.exp(-(y0 + (y1 - y0) * (x - x0) / (x1 - x0))))
     assert rows["flyp"]["effective_robustness"] == pytest.approx(rows["flyp"]["shift_accuracy"] - expected)
     assert rows["zero_shot"]["effective_robustness"] == pytest.approx(0, abs=1e-12)
-    sentence = "Effective robustness: what the shifts have above the line through zero_shot and fine_tune."
+    sentence = "Effective robustness: shift accuracy above the line through zero_shot and fine_tune."
     assert sentence in markdown(comparison(find_runs(tmp_path)))
     assert sentence in html(read_records(tmp_path))
     assert rows["fine_tune"]["effective_robustness"] == pytest.approx(0, abs=1e-12)

@@ -25,7 +25,7 @@ Better = Literal["high", "low", "neither"]
 ACCURACY, ECE, GROUP, COST = "Accuracy, %", "ECE ×100", "Groups, %", "Time, s"
 EXPLAINED = {
     "ID floor": "Floor: the ECE that a perfectly calibrated model would show here by chance.",
-    "effective robustness": "Effective robustness: what the shifts have above the line through zero_shot and fine_tune.",
+    "effective robustness": "Effective robustness: shift accuracy above the line through zero_shot and fine_tune.",
     "re-weighted": "Re-weighted: the mean of the groups by their shares of the training images.",
 }
 """A sentence for each column, by its label, that does not explain itself."""
